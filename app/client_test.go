@@ -1,0 +1,267 @@
+package app_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"testing"
+	"time"
+
+	ory "github.com/ory/client-go"
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app"
+)
+
+// These tests drive Latchkey with the official Go client of the API that it speaks.
+
+// oryClient returns the client as its users make it. Its answers too are held against the document.
+func (s *site) oryClient() ory.FrontendAPI {
+	config := ory.NewConfiguration()
+	config.Servers = ory.ServerConfigurations{{URL: s.url + "/auth"}}
+	config.HTTPClient = &http.Client{Transport: checked{s}}
+	return ory.NewAPIClient(config).FrontendAPI
+}
+
+// checked fails the test for an answer that is not as documented.
+type checked struct{ site *site }
+
+func (c checked) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, res.Body.Close(), conforms(req, res.StatusCode, res.Header, string(body))); err != nil {
+		return nil, err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
+
+// oryLogin signs in by a native flow.
+func (s *site) oryLogin(email, pass string) (*ory.SuccessfulNativeLogin, *http.Response, error) {
+	s.t.Helper()
+	client := s.oryClient()
+	flow, _, err := client.CreateNativeLoginFlow(s.t.Context()).Execute()
+	require.NoError(s.t, err)
+	return client.UpdateLoginFlow(s.t.Context()).Flow(flow.Id).UpdateLoginFlowBody(
+		ory.UpdateLoginFlowWithPasswordMethodAsUpdateLoginFlowBody(
+			ory.NewUpdateLoginFlowWithPasswordMethod(email, "password", pass))).Execute()
+}
+
+// errorID returns the id of the error that the client decoded.
+func errorID(t *testing.T, err error) string {
+	t.Helper()
+	var failed *ory.GenericOpenAPIError
+	require.ErrorAs(t, err, &failed)
+	model, ok := failed.Model().(ory.ErrorGeneric)
+	require.True(t, ok, "%T: %s", failed.Model(), failed.Body())
+	return model.Error.GetId()
+}
+
+func TestOryClientSignsInAndOutNatively(t *testing.T) {
+	site := newSite(t)
+	ada := site.register("ada@example.com")
+	client, ctx := site.oryClient(), t.Context()
+
+	flow, _, err := client.CreateNativeLoginFlow(ctx).ReturnTo("/app").Execute()
+	require.NoError(t, err)
+	require.Equal(t, "api", flow.Type)
+	again, _, err := client.GetLoginFlow(ctx).Id(flow.Id).Execute()
+	require.NoError(t, err)
+	require.Equal(t, flow, again)
+
+	login, _, err := site.oryLogin("ada@example.com", goodPassword)
+	require.NoError(t, err)
+	require.Equal(t, ada.ID.String(), login.Session.Identity.Id)
+
+	session, res, err := client.ToSession(ctx).XSessionToken(*login.SessionToken).Execute()
+	require.NoError(t, err)
+	require.Equal(t, login.Session.Id, session.Id)
+	require.True(t, *session.Active)
+	require.Equal(t, map[string]any{"email": "ada@example.com"}, session.Identity.Traits)
+	require.Equal(t, ory.AUTHENTICATORASSURANCELEVEL_AAL1, *session.AuthenticatorAssuranceLevel)
+	require.Equal(t, ada.ID.String(), res.Header.Get("X-Kratos-Authenticated-Identity-Id"))
+
+	logout := *ory.NewPerformNativeLogoutBody(*login.SessionToken)
+	_, err = client.PerformNativeLogout(ctx).PerformNativeLogoutBody(logout).Execute()
+	require.NoError(t, err)
+
+	_, res, err = client.ToSession(ctx).XSessionToken(*login.SessionToken).Execute()
+	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+	require.Equal(t, "session_inactive", errorID(t, err))
+}
+
+func TestOryClientIsToldThatAPasswordIsWrong(t *testing.T) {
+	site := newSite(t)
+	site.register("ada@example.com")
+
+	_, res, err := site.oryLogin("ada@example.com", "something else")
+
+	require.Equal(t, http.StatusBadRequest, res.StatusCode)
+	var failed *ory.GenericOpenAPIError
+	require.ErrorAs(t, err, &failed)
+	flow, ok := failed.Model().(ory.LoginFlow)
+	require.True(t, ok, "%T: %s", failed.Model(), failed.Body())
+	require.Len(t, flow.Ui.Messages, 1)
+	require.EqualValues(t, 4000006, flow.Ui.Messages[0].Id)
+	require.Equal(t, "error", flow.Ui.Messages[0].Type)
+	values := map[string]any{}
+	for _, node := range flow.Ui.Nodes {
+		values[node.Attributes.UiNodeInputAttributes.Name] = node.Attributes.UiNodeInputAttributes.Value
+	}
+	require.Equal(t, map[string]any{"csrf_token": nil, "identifier": "ada@example.com", "password": nil, "method": "password"}, values)
+}
+
+func TestOryClientGetsAFreshFlowForAnExpiredOne(t *testing.T) {
+	site := newSite(t)
+	client, ctx := site.oryClient(), t.Context()
+	flow, _, err := client.CreateNativeLoginFlow(ctx).Execute()
+	require.NoError(t, err)
+	site.clock.advance(time.Hour)
+
+	_, res, err := client.GetLoginFlow(ctx).Id(flow.Id).Execute()
+
+	require.Equal(t, http.StatusGone, res.StatusCode)
+	var failed *ory.GenericOpenAPIError
+	require.ErrorAs(t, err, &failed)
+	var expired ory.SelfServiceFlowExpiredError
+	require.NoError(t, expired.UnmarshalJSON(failed.Body()))
+	fresh, _, err := client.GetLoginFlow(ctx).Id(expired.GetUseFlowId()).Execute()
+	require.NoError(t, err)
+	require.Equal(t, site.clock.Now().Add(time.Hour), fresh.ExpiresAt)
+}
+
+func TestOryClientListsAndEndsOtherSessions(t *testing.T) {
+	site := newSite(t)
+	site.register("ada@example.com")
+	var tokens, ids []string
+	for range 4 {
+		login, _, err := site.oryLogin("ada@example.com", goodPassword)
+		require.NoError(t, err)
+		tokens, ids = append(tokens, *login.SessionToken), append(ids, login.Session.Id)
+		site.clock.advance(time.Second)
+	}
+	client, ctx, mine := site.oryClient(), t.Context(), tokens[0]
+
+	all, _, err := client.ListMySessions(ctx).XSessionToken(mine).Execute()
+	require.NoError(t, err)
+	require.Len(t, all, 3, "all but this one")
+
+	first, res, err := client.ListMySessions(ctx).XSessionToken(mine).PageSize(2).Execute()
+	require.NoError(t, err)
+	require.Equal(t, []string{ids[3], ids[2]}, []string{first[0].Id, first[1].Id}, "newest first")
+	require.Equal(t, "3", res.Header.Get("X-Total-Count"))
+	second, _, err := client.ListMySessions(ctx).XSessionToken(mine).PageSize(2).PageToken(nextPage(t, res)).Execute()
+	require.NoError(t, err)
+	require.Len(t, second, 1)
+	require.Equal(t, ids[1], second[0].Id)
+
+	_, err = client.DisableMySession(ctx, ids[1]).XSessionToken(mine).Execute()
+	require.NoError(t, err)
+	_, _, err = client.ToSession(ctx).XSessionToken(tokens[1]).Execute()
+	require.Equal(t, "session_inactive", errorID(t, err))
+
+	ended, _, err := client.DisableMyOtherSessions(ctx).XSessionToken(mine).Execute()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, *ended.Count)
+	_, _, err = client.ToSession(ctx).XSessionToken(mine).Execute()
+	require.NoError(t, err)
+}
+
+var nextLink = regexp.MustCompile(`<([^>]*)>; rel="next"`)
+
+// nextPage returns the page token of the Link header's "next".
+func nextPage(t *testing.T, res *http.Response) string {
+	t.Helper()
+	found := nextLink.FindStringSubmatch(res.Header.Get("Link"))
+	require.NotNil(t, found, res.Header.Get("Link"))
+	u, err := url.Parse(found[1])
+	require.NoError(t, err)
+	return u.Query().Get("page_token")
+}
+
+func TestOryClientOfABackendAsksForItsUser(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.AllowedReturnURLs = []string{"https://app.example.com"} })
+	ada := site.signUp("ada@example.com")
+	client, ctx := site.oryClient(), t.Context()
+	cookie := "theme=dark; latchkey_session=" + ada.cookie("latchkey_session") // as the browser sent it to the app
+
+	session, _, err := client.ToSession(ctx).Cookie(cookie).Execute()
+	require.NoError(t, err)
+	require.Equal(t, "ada@example.com", session.Identity.Traits.(map[string]any)["email"])
+
+	_, res, err := client.CreateBrowserLogoutFlow(ctx).Cookie(cookie).ReturnTo("https://evil.example").Execute()
+	require.Equal(t, http.StatusBadRequest, res.StatusCode)
+	require.Equal(t, "self_service_flow_return_to_forbidden", errorID(t, err))
+	_, _, err = client.CreateBrowserLogoutFlow(ctx).Execute()
+	require.Equal(t, "session_inactive", errorID(t, err))
+
+	logout, _, err := client.CreateBrowserLogoutFlow(ctx).Cookie(cookie).ReturnTo("https://app.example.com/bye").Execute()
+	require.NoError(t, err)
+	require.Equal(t, "https://app.example.com/bye", ada.open(logout.LogoutUrl).header.Get("Location"))
+	require.False(t, ada.signedIn())
+}
+
+func TestOryClientLogsOutWithTheTokenAlone(t *testing.T) {
+	ada := newSite(t).signUp("ada@example.com")
+	client, ctx := ada.site.oryClient(), t.Context()
+	cookie := "latchkey_session=" + ada.cookie("latchkey_session")
+	logout, _, err := client.CreateBrowserLogoutFlow(ctx).Cookie(cookie).Execute()
+	require.NoError(t, err)
+
+	res, err := client.UpdateLogoutFlow(ctx).Token(logout.LogoutToken).Cookie(cookie).Execute()
+
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNoContent, res.StatusCode)
+	require.False(t, ada.signedIn())
+}
+
+func TestOryClientRegisters(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	client, ctx := site.oryClient(), t.Context()
+	register := func(email, pass string) (*ory.SuccessfulNativeRegistration, *http.Response, error) {
+		flow, _, err := client.CreateNativeRegistrationFlow(ctx).Execute()
+		require.NoError(t, err)
+		again, _, err := client.GetRegistrationFlow(ctx).Id(flow.Id).Execute()
+		require.NoError(t, err)
+		require.Equal(t, flow, again)
+		return client.UpdateRegistrationFlow(ctx).Flow(flow.Id).UpdateRegistrationFlowBody(
+			ory.UpdateRegistrationFlowWithPasswordMethodAsUpdateRegistrationFlowBody(
+				ory.NewUpdateRegistrationFlowWithPasswordMethod("password", pass, map[string]any{"email": email, "name": "Ada"}))).Execute()
+	}
+
+	done, _, err := register("ada@example.com", goodPassword)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"email": "ada@example.com", "name": "Ada"}, done.Identity.Traits)
+	session, _, err := client.ToSession(ctx).XSessionToken(*done.SessionToken).Execute()
+	require.NoError(t, err)
+	require.Equal(t, done.Session.Id, session.Id)
+
+	for _, wrong := range []struct{ email, pass, node string }{
+		{"ada@example.com", goodPassword, "traits.email"},
+		{"bob", goodPassword, "traits.email"},
+		{"bob@example.com", "password", "password"},
+	} {
+		_, res, err := register(wrong.email, wrong.pass)
+		require.Equal(t, http.StatusBadRequest, res.StatusCode)
+		var failed *ory.GenericOpenAPIError
+		require.ErrorAs(t, err, &failed)
+		flow, ok := failed.Model().(ory.RegistrationFlow)
+		require.True(t, ok, "%T: %s", failed.Model(), failed.Body())
+		for _, node := range flow.Ui.Nodes {
+			name := node.Attributes.UiNodeInputAttributes.Name
+			require.Equal(t, name == wrong.node, len(node.Messages) > 0, "%v: %s", wrong, name)
+		}
+	}
+}
+
+func TestOryClientIsToldThatRegistrationIsClosed(t *testing.T) {
+	_, res, err := newSite(t).oryClient().CreateNativeRegistrationFlow(t.Context()).Execute()
+	require.Equal(t, http.StatusForbidden, res.StatusCode)
+	require.Equal(t, "self_service_flow_disabled", errorID(t, err))
+}

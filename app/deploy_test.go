@@ -1,0 +1,135 @@
+package app_test
+
+import (
+	"debug/elf"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gofrs/uuid/v5"
+	"github.com/stretchr/testify/require"
+
+	"latchkey/db"
+	"latchkey/models"
+)
+
+// shell runs a line of a document, in a directory.
+func shell(t *testing.T, dir, line string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = dir
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", line, output)
+	return string(output)
+}
+
+func TestTheBinaryOfTheREADMEIsStatic(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "latchkey")
+	shell(t, "..", adapt(t, codeIn(t, "README.md", "sh", "go build"), "-o latchkey", "-o "+binary))
+
+	file, err := elf.Open(binary)
+	require.NoError(t, err)
+	defer file.Close()
+	libraries, err := file.ImportedLibraries()
+	require.NoError(t, err)
+	require.Empty(t, libraries)
+}
+
+var (
+	installLine = regexp.MustCompile(`(?m)^// \+heroku install (.*)$`)
+	webLine     = regexp.MustCompile(`(?m)^web: (.*)$`)
+	setupLink   = regexp.MustCompile(`Make the first account: (\S+)`)
+)
+
+// TestAHerokuStyleHost builds and starts Latchkey as the Go buildpack and the router of such a host do.
+func TestAHerokuStyleHost(t *testing.T) {
+	home, address := t.TempDir(), freeAddress(t)
+	install, web := installLine.FindStringSubmatch(readDoc(t, "go.mod")), webLine.FindStringSubmatch(readDoc(t, "Procfile"))
+	require.NotNil(t, install)
+	require.NotNil(t, web)
+	shell(t, "..", "CGO_ENABLED=0 GOBIN="+home+"/bin go install -tags heroku "+install[1])
+	start := exec.Command("sh", "-c", "exec "+web[1])
+	start.Dir = home
+	start.Env = append(os.Environ(), "HOME="+home, "PATH="+home+"/bin:"+os.Getenv("PATH"), "PORT="+portOf(address))
+	settings := adapt(t, codeIn(t, "README.md", "sh", "config:set"), "10.0.0.0/8", "127.0.0.0/8")
+	for name, value := range settingsIn(t, settings) {
+		start.Env = append(start.Env, name+"="+value)
+	}
+	output := startProgram(t, start, address)
+	said, err := os.ReadFile(output)
+	require.NoError(t, err)
+	setup := setupLink.FindSubmatch(said)
+	require.NotNil(t, setup, string(said))
+	link, err := url.Parse(string(setup[1]))
+	require.NoError(t, err)
+
+	v := (&site{t: t, url: "http://" + address}).visitor()
+	flow := v.get("/auth/self-service/registration/api?" + link.RawQuery)
+	action, err := url.Parse(flow.text("ui.action"))
+	require.NoError(t, err)
+	require.Equal(t, "https://your-app.herokuapp.com", action.Scheme+"://"+action.Host)
+	// The router adds the address that it sees to what the client claims.
+	res := v.postJSON(action.RequestURI(), map[string]any{"method": "password", "password": goodPassword,
+		"traits": map[string]any{"email": "ada@example.com"}}, with("X-Forwarded-For", "203.0.113.9, 198.51.100.7"))
+
+	require.Equal(t, http.StatusOK, res.status, res.body)
+	require.Equal(t, "198.51.100.7", res.text("session.devices.0.ip_address"))
+}
+
+func TestTheSystemdUnitIsSound(t *testing.T) {
+	installed(t, "systemd-analyze", "systemd")
+	text := readDoc(t, "docs/latchkey.service")
+	unit := filepath.Join(t.TempDir(), "latchkey.service")
+	require.NoError(t, os.WriteFile(unit, []byte(adapt(t, text, "/usr/local/bin/latchkey", "/bin/true")), 0o600))
+
+	require.Empty(t, shell(t, ".", "systemd-analyze verify "+unit))
+	// Of 100, which is a unit that may do everything.
+	shell(t, ".", "systemd-analyze security --no-pager --offline=true --threshold=15 "+unit)
+
+	for line := range strings.Lines(text) {
+		if setting, ok := strings.CutPrefix(strings.TrimSpace(line), "Environment="); ok {
+			name, value, _ := strings.Cut(setting, "=")
+			t.Setenv(name, value)
+		}
+	}
+	config := defaults(t)
+	require.NoError(t, config.Validate())
+	require.NotEmpty(t, config.BaseURL)
+	require.Equal(t, "sqlite:/var/lib/latchkey/latchkey.db", config.DatabaseURL)
+}
+
+func TestABackupOfARunningLatchkeyIsWhole(t *testing.T) {
+	installed(t, "sqlite3", "sqlite3")
+	s := newSite(t)
+	ada := s.signUp("ada@example.com")
+	token := ada.cookie("latchkey_session")
+	dir := filepath.Dir(s.file)
+
+	shell(t, dir, codeIn(t, "README.md", "sh", "VACUUM INTO"))
+	ada.open(ada.logoutURL())
+	require.False(t, ada.signedIn())
+
+	file := filepath.Join(dir, "backup.db")
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	restored, err := db.Open(t.Context(), "sqlite:"+file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close(restored)) })
+	store := models.New(restored, s.clock.Now)
+	session, err := store.Sessions.ByToken(t.Context(), token)
+	require.NoError(t, err)
+	require.True(t, session.Active(s.clock.Now()), "a session that was ended since is back")
+
+	_, err = store.Sessions.EndAll(t.Context(), uuid.Nil) // latchkey session end --all
+
+	require.NoError(t, err)
+	session, err = store.Sessions.ByToken(t.Context(), token)
+	require.NoError(t, err)
+	require.False(t, session.Active(s.clock.Now()))
+}

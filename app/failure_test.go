@@ -1,0 +1,101 @@
+package app_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app"
+	"latchkey/db"
+)
+
+// failing are requests that can't do without the database.
+func (s *site) failing(ada *visitor, session string) map[string]func(as header) answer {
+	flow := ada.get("/auth/self-service/login/browser?refresh=true", asJSON).text("ui.action")
+	api := ada.get("/auth/self-service/login/api").text("ui.action")
+	registration := ada.get("/auth/self-service/registration/browser?refresh=true", asJSON).text("ui.action")
+	logout := ada.logoutURL()
+	requests := map[string]func(header) answer{}
+	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions", "/auth/self-service/logout/browser", "/auth/self-service/logout",
+		"/auth/login", "/auth/registration", "/auth/account", "/auth/logout", "/auth/signed-out", "/auth/self-service/login/browser", "/auth/self-service/registration/browser"} {
+		requests["GET "+path] = func(as header) answer { return ada.get(path, as) }
+	}
+	requests["the logout URL"] = func(as header) answer { return ada.get(logout, as) }
+	requests["DELETE /auth/sessions"] = func(as header) answer { return ada.delete("/auth/sessions", "", as) }
+	requests["DELETE /auth/sessions/{id}"] = func(as header) answer { return ada.delete("/auth/sessions/"+session, "", as) }
+	requests["DELETE logout/api"] = func(as header) answer {
+		return ada.delete("/auth/self-service/logout/api", `{"session_token":"`+strings.Repeat("A", 26)+`"}`, as, with("Content-Type", typeJSON))
+	}
+	for name, to := range map[string]string{"login": flow, "login/api": api, "registration": registration, "name": "/auth/account/name", "password": "/auth/account/password",
+		"sessions/end": "/auth/account/sessions/end", "sessions/end/id": "/auth/account/sessions/end/" + session} {
+		requests["POST "+name] = func(as header) answer {
+			return ada.send(http.MethodPost, to, "method=password&identifier=ada%40example.com&password=correct+horse+battery&traits.email=bob%40example.com"+
+				"&name=Ada&new_password=another+good+one", as, with("Content-Type", typeForm))
+		}
+	}
+	return requests
+}
+
+func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
+	for why, fail := range map[string]func(s *site){
+		"the connections are closed": func(s *site) { require.NoError(t, db.Close(s.db)) },
+		"the tables are gone": func(s *site) {
+			for _, table := range []string{"sessions", "attempts", "credentials", "identities"} {
+				require.NoError(t, s.db.Exec("DROP TABLE "+table).Error)
+			}
+		},
+	} {
+		t.Run(why, func(t *testing.T) {
+			site := newSite(t, wide)
+			ada := site.signUp("ada@example.com")
+			session := site.signIn("ada@example.com").get("/auth/sessions/whoami").text("id")
+			requests := site.failing(ada, session)
+			fail(site)
+
+			for name, request := range requests {
+				for _, as := range []header{asPage, asJSON} {
+					res := request(as).in(t)
+					t.Log(name)
+					res.requireError(http.StatusInternalServerError, "")
+					requireNoLeak(t, site, res)
+					require.NotContains(t, res.header.Get("Set-Cookie"), "latchkey_session", "nobody is signed out by it")
+				}
+			}
+			ready := ada.get("/auth/health/ready", asPage).in(t)
+			ready.requireError(http.StatusServiceUnavailable, "")
+			requireNoLeak(t, site, ready)
+			alive := ada.get("/auth/health/alive")
+			require.Equal(t, http.StatusOK, alive.status)
+			require.JSONEq(t, `{"status": "ok"}`, alive.body)
+			require.Equal(t, http.StatusOK, site.visitor().open("/auth/login").status, "a stranger's page needs no database")
+			require.Contains(t, site.logged(), `"level":"ERROR"`)
+		})
+	}
+}
+
+// requireNoLeak checks that an answer says nothing of the inside.
+func requireNoLeak(t *testing.T, site *site, res answer) {
+	t.Helper()
+	for _, inside := range []string{"SQL", "sql", "no such table", "SELECT", "sessions WHERE", "closed", "malformed", "disk", site.file, "gorm", ".go:", "goroutine", "runtime error"} {
+		require.NotContains(t, res.body, inside)
+	}
+}
+
+func TestDevelopmentModeTellsTheCause(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.Dev = true })
+	ada := site.signUp("ada@example.com")
+	require.NoError(t, db.Close(site.db))
+	require.Contains(t, ada.get("/auth/sessions/whoami").text("error.debug"), "closed")
+}
+
+func TestSessionOutlivesAFailureOfTheDatabase(t *testing.T) {
+	site := newSite(t)
+	ada := site.signUp("ada@example.com")
+	require.NoError(t, site.db.Exec("ALTER TABLE sessions RENAME TO away").Error)
+	ada.get("/auth/sessions/whoami").requireError(http.StatusInternalServerError, "")
+	ada.open("/auth/login").requireError(http.StatusInternalServerError, "")
+	require.NoError(t, site.db.Exec("ALTER TABLE away RENAME TO sessions").Error)
+	require.True(t, ada.signedIn())
+}

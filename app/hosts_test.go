@@ -1,0 +1,124 @@
+package app_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app"
+)
+
+func TestOnlyLoopbackNamesAndAddressesAreServedWithoutBaseURL(t *testing.T) {
+	site := newSite(t)
+	for _, host := range []string{"localhost", "localhost:8080", "LOCALHOST:8080", "app.localhost", "a.b.localhost:3000", "127.0.0.1", "127.0.0.1:8080",
+		"192.168.1.7", "203.0.113.7:80", "[::1]", "[::1]:8080", "[2001:db8::7]:8080", "localhost:80"} {
+		res := site.visitor().get("/auth/self-service/login/browser?return_to=/x", asJSON, with("Host", host))
+		require.Equal(t, http.StatusOK, res.status, "%s: %s", host, res.body)
+		require.True(t, strings.HasPrefix(res.text("ui.action"), "http://"+host+"/auth/self-service/login?flow="), res.text("ui.action"))
+	}
+	for _, host := range []string{"example.com", "evil.example:8080", "localhost.evil.example", "evillocalhost", "localhost.", "127.0.0.1.evil.example",
+		"127.0.0.1.nip.io", "0x7f.1", "127.1", "2130706433", "0177.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:080", "127.0.0.1:x",
+		"localhost:8080:8080", "localhost:", "::1", "[::1", "::1]", "[::1]x", "[::ffff:127.0.0.1]", "[localhost]", ".localhost",
+		"a..localhost", "a:b:c.localhost", "evil.example:80:.localhost", "a,b.localhost", "$.localhost", "%41.localhost", "*.localhost", "-", "_", "latchkey", "xn--.localhost"} {
+		for _, path := range []string{"/", "/auth/login", "/auth/sessions/whoami", "/auth/self-service/login/browser?return_to=/x", "/auth/health/ready", "/x"} {
+			page := site.visitor().get(path, asPage, with("Host", host))
+			page.requireError(http.StatusMisdirectedRequest, "")
+			require.Contains(t, page.body, "BASE_URL")
+			require.Empty(t, page.header.Values("Set-Cookie"))
+			site.visitor().get(path, asJSON, with("Host", host)).requireError(http.StatusMisdirectedRequest, "")
+		}
+	}
+	for _, host := range []string{"[fe80::1%eth0]", "[fe80::1%25eth0]", ""} { // net/http's client would not send them so
+		site.raw("GET", "GET /auth/login HTTP/1.1\r\nConnection: close\r\nHost: "+host+"\r\n\r\n").requireError(http.StatusMisdirectedRequest, "")
+	}
+}
+
+func TestNoHeaderSteersTheURLsOfAnUntrustedClient(t *testing.T) {
+	forged := []header{asJSON, with("X-Forwarded-Host", "evil.example"), with("X-Forwarded-Proto", "https"), with("X-Forwarded-For", "203.0.113.66"),
+		with("X-Forwarded-Port", "444"), with("X-Forwarded-Prefix", "/evil"), with("Forwarded", "for=203.0.113.66;host=evil.example;proto=https"),
+		with("X-Original-URL", "/auth/account"), with("X-Rewrite-URL", "/auth/account"), with("X-Host", "evil.example"), with("X-Real-IP", "203.0.113.66"),
+		with("X-Request-Id", "0d5a1ae2-5a4c-4d94-8d5a-6f0c5b5b8f11"), with("X-HTTP-Method-Override", "DELETE")}
+	for _, c := range []struct {
+		why, origin, scheme, ip string
+		keepsID                 bool
+		configure               func(*app.Config)
+	}{
+		{why: "nothing set", scheme: "http://", ip: "127.0.0.1", configure: func(*app.Config) {}},
+		{why: "another proxy is trusted", scheme: "http://", ip: "127.0.0.1", configure: func(c *app.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }},
+		{why: "this proxy is trusted", scheme: "https://", ip: "203.0.113.66", keepsID: true,
+			configure: func(c *app.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "127.0.0.1"} }},
+		{why: "BASE_URL is set", origin: "https://login.example.com", ip: "127.0.0.1", configure: func(c *app.Config) { c.BaseURL = "https://login.example.com/" }},
+		{why: "both", origin: "http://login.example.com:8080", ip: "203.0.113.66", keepsID: true,
+			configure: func(c *app.Config) {
+				c.BaseURL, c.TrustedProxies = "http://login.example.com:8080", []string{"127.0.0.0/8"}
+			}},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			site := newSite(t, c.configure)
+			site.register("ada@example.com")
+			origin := c.origin
+			if origin == "" {
+				origin = c.scheme + strings.TrimPrefix(site.url, "http://")
+			}
+			v := site.visitor()
+
+			flow := v.get("/auth/self-service/login/api?return_to="+origin+"/x", forged...)
+			require.Equal(t, http.StatusOK, flow.status, flow.body)
+			require.True(t, strings.HasPrefix(flow.text("ui.action"), origin+"/auth/self-service/login?flow="), flow.text("ui.action"))
+			require.Equal(t, c.keepsID, flow.header.Get("X-Request-Id") == "0d5a1ae2-5a4c-4d94-8d5a-6f0c5b5b8f11")
+			v.get("/auth/self-service/login/api?return_to=https://evil.example/", forged...).
+				requireError(http.StatusBadRequest, "self_service_flow_return_to_forbidden")
+
+			in := v.postJSON(site.url+strings.TrimPrefix(flow.text("ui.action"), origin),
+				map[string]string{"method": "password", "identifier": "ada@example.com", "password": goodPassword}, forged...)
+			require.Equal(t, http.StatusOK, in.status, in.body)
+			require.Equal(t, c.ip, in.text("session.devices.0.ip_address"))
+			require.Equal(t, origin+"/auth/schemas/default", in.text("session.identity.schema_url"))
+			require.Equal(t, http.StatusNotFound, v.get("/x", forged...).status, "the path is that of the request line")
+		})
+	}
+}
+
+func TestWithBaseURLEveryHostIsServedAsThatOne(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.BaseURL = "https://login.example.com" })
+	for _, host := range []string{"login.example.com", "evil.example", "10.0.0.1:8080", "a:b:c"} {
+		res := site.visitor().get("/auth/self-service/login/browser?return_to=https://login.example.com/x", asJSON, with("Host", host))
+		require.True(t, strings.HasPrefix(res.text("ui.action"), "https://login.example.com/auth/"), res.body)
+		site.visitor().get("/auth/self-service/login/browser?return_to=https://"+host+".evil.example/", asJSON, with("Host", host+".evil.example")).
+			requireError(http.StatusBadRequest, "self_service_flow_return_to_forbidden")
+	}
+}
+
+func TestRequestIDIsKeptFromATrustedProxyIfItIsAUUID(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	for sent, kept := range map[string]string{
+		"7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10": "7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10",
+		"7D9F4A52-0C0E-4C52-8D3A-0B6A9E5B1F10": "7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10",
+		"":                                     "", "x": "", "7d9f4a52": "", "<script>": "", strings.Repeat("7d9f4a52", 100): "",
+		"7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10, 7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f11": "",
+	} {
+		res := site.visitor().get("/auth/sessions/whoami", with("X-Request-Id", sent))
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		if kept != "" {
+			require.Equal(t, kept, res.header.Get("X-Request-Id"))
+		} else {
+			require.NotEqual(t, sent, res.header.Get("X-Request-Id"))
+		}
+	}
+}
+
+func TestClientIsTheLastAddressThatAProxyWasNotTrustedWith(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"} })
+	site.register("ada@example.com")
+	for sent, want := range map[string]string{
+		"": "127.0.0.1", "203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1, 10.1.2.3": "203.0.113.1",
+		"127.0.0.1, 203.0.113.1": "203.0.113.1", "10.0.0.1, 10.0.0.2": "10.0.0.1", "2001:db8::1": "2001:db8::1", "x": "127.0.0.1",
+		"203.0.113.1, x": "127.0.0.1", "<script>": "127.0.0.1", strings.Repeat("6.6.6.6,", 1000) + "203.0.113.1": "203.0.113.1",
+	} {
+		res := site.visitor().tryLogin("ada@example.com", goodPassword, with("X-Forwarded-For", sent))
+		require.Equal(t, http.StatusOK, res.status, res.body)
+		require.Equal(t, want, res.text("session.devices.0.ip_address"), "%.50q", sent)
+	}
+}

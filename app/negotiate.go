@@ -1,0 +1,60 @@
+package app
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// prefersHTML decides between a page and JSON. Who does not care gets JSON: browsers do care.
+func prefersHTML(r *http.Request) bool {
+	if isJSON(r) {
+		return false
+	}
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	html, json := quality(accept, "text", "html"), quality(accept, "application", "json")
+	return html.q > json.q || html.q > 0 && html.q == json.q && html.specific > json.specific
+}
+
+func isJSON(r *http.Request) bool {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && mediaType == "application/json"
+}
+
+type preference struct {
+	q        float64
+	specific int // 2 for the very type, 1 for type/*, 0 for */*
+}
+
+// quality returns how much an Accept header wants a media type: RFC 9110 §12.5.1, where the most
+// specific range that matches decides. What can't be read counts as not there.
+func quality(accept, mainType, subType string) preference {
+	best := preference{specific: -1}
+	for part := range strings.SplitSeq(accept, ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		specific := -1
+		switch name {
+		case mainType + "/" + subType:
+			specific = 2
+		case mainType + "/*":
+			specific = 1
+		case "*/*":
+			specific = 0
+		}
+		if specific <= best.specific {
+			continue
+		}
+		q := 1.0
+		if raw, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(raw, 64); err != nil || !(q >= 0 && q <= 1) { // NaN is a number to ParseFloat
+				continue
+			}
+		}
+		best = preference{q, specific}
+	}
+	return best
+}

@@ -1,0 +1,121 @@
+package app
+
+import (
+	"net/http"
+
+	"github.com/gin-contrib/sessions"
+	"github.com/gin-gonic/gin"
+)
+
+// The paths that other files link to.
+const (
+	pathLogin        = "/auth/login"
+	pathRegistration = "/auth/registration"
+	pathAccount      = "/auth/account"
+	pathLogout       = "/auth/logout"
+	pathSignedOut    = "/auth/signed-out"
+	pathStatic       = "/auth/static/*name"
+	pathSchema       = "/auth/schemas/default"
+	pathSessions     = "/auth/sessions"
+	pathLogoutAPI    = "/auth/self-service/logout/api"
+)
+
+// routes is every URL of the product, each with its handler beside it.
+func (a *App) routes() (*gin.Engine, error) {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false
+	r.RemoteIPHeaders = []string{"X-Forwarded-For"} // one header, so that a proxy has one to overwrite
+	if err := r.SetTrustedProxies(a.TrustedProxies); err != nil {
+		return nil, err
+	}
+	byCookie := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies})
+	byHeader := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, headers: true})
+
+	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
+	r.NoRoute(a.notFound)
+	r.NoMethod(a.methodNotAllowed)
+
+	read := func(g *gin.RouterGroup, path string, handler gin.HandlerFunc) {
+		g.GET(path, handler)
+		g.HEAD(path, handler)
+	}
+
+	read(&r.RouterGroup, "/", redirect(pathAccount))
+	auth := r.Group("/auth", a.sameSite)
+
+	// Pages. They work without JavaScript.
+	pages := auth.Group("", byCookie)
+	read(pages, "", redirect(pathAccount))
+	read(pages, "/", redirect(pathAccount))
+	read(pages, "/login", a.loginPage)
+	read(pages, "/registration", a.registrationPage)
+	read(pages, "/logout", a.logoutPage)
+	read(pages, "/signed-out", a.signedOutPage)
+	read(pages, "/account", a.accountPage)
+	pages.POST("/account/name", a.changeName)
+	pages.POST("/account/password", a.changePassword)
+	pages.POST("/account/sessions/end", a.endOtherSessionsForm)
+	pages.POST("/account/sessions/end/:id", a.endSessionForm)
+
+	// What pages and developers read.
+	read(auth, "/docs", a.docsPage)
+	read(auth, "/openapi.json", a.openAPI)
+	read(auth, "/schemas/default", a.identitySchema)
+	read(&r.RouterGroup, pathStatic, a.asset)
+
+	// The flows, for pages, apps and API clients alike.
+	flows := auth.Group("/self-service", byCookie)
+	read(flows, "/login/api", a.createLoginAPI)
+	read(flows, "/login/browser", a.createLoginBrowser)
+	read(flows, "/login/flows", a.getLogin)
+	flows.POST("/login", a.submitLogin)
+	read(flows, "/registration/api", a.createRegistrationAPI)
+	read(flows, "/registration/browser", a.createRegistrationBrowser)
+	read(flows, "/registration/flows", a.getRegistration)
+	flows.POST("/registration", a.submitRegistration)
+	read(flows, "/logout/browser", a.createLogoutURL)
+	flows.GET("/logout", a.logout) // not HEAD: it acts
+	flows.DELETE("/logout/api", a.logoutAPI)
+
+	// Who is signed in, for apps and API clients.
+	api := auth.Group("/sessions", byHeader)
+	read(api, "/whoami", a.whoami)
+	read(api, "", a.listSessions)
+	api.DELETE("", a.endOtherSessions)
+	api.DELETE("/:id", a.endSession)
+
+	health := auth.Group("/health")
+	read(health, "/alive", a.alive)
+	read(health, "/ready", a.ready)
+	return r, nil
+}
+
+func redirect(to string) gin.HandlerFunc {
+	return func(c *gin.Context) { seeOther(c, to) }
+}
+
+func (a *App) notFound(c *gin.Context) { a.fail(c, errNotFound) }
+
+// formPages are the pages whose forms are sent to these paths. The answer to a form stays in the
+// address bar, and who reloads it there wants the page.
+var formPages = map[string]string{
+	"/auth/self-service/login":        pathLogin,
+	"/auth/self-service/registration": pathRegistration,
+	"/auth/account/name":              pathAccount,
+	"/auth/account/password":          pathAccount,
+	"/auth/account/sessions/end":      pathAccount,
+}
+
+func (a *App) methodNotAllowed(c *gin.Context) {
+	if page := formPages[c.Request.URL.Path]; page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
+		if c.Request.URL.RawQuery != "" {
+			page += "?" + c.Request.URL.RawQuery // of the flow
+		}
+		seeOther(c, page)
+		return
+	}
+	a.fail(c, &problem{code: http.StatusMethodNotAllowed,
+		reason: c.Request.Method + " is not possible here. Possible are: " + c.Writer.Header().Get("Allow") + "."})
+}

@@ -1,0 +1,377 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"latchkey/app"
+	"latchkey/app/password"
+	"latchkey/db"
+	"latchkey/models"
+)
+
+// goodPassword is everybody's in these tests.
+const goodPassword = "correct horse battery"
+
+// site is a running Latchkey on a database of its own, with a clock that the test sets.
+type site struct {
+	t     testing.TB
+	url   string // of the server, which is also the origin while BASE_URL is unset
+	app   *app.App
+	db    *gorm.DB
+	store *models.Store
+	clock *clock
+	file  string
+	log   *bytes.Buffer // what was logged; read it after the requests are done
+
+	server *httptest.Server
+}
+
+// newSite starts a site with default settings, cheap password hashes and what configure changes.
+func newSite(t testing.TB, configure ...func(*app.Config)) *site {
+	t.Helper()
+	s := &site{t: t, clock: &clock{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{},
+		file: filepath.Join(t.TempDir(), "latchkey.db")}
+	s.start(configure...)
+	return s
+}
+
+// restart starts another site with other settings on the database and the clock of this one.
+func (s *site) restart(configure ...func(*app.Config)) *site {
+	s.t.Helper()
+	next := &site{t: s.t, clock: s.clock, log: &bytes.Buffer{}, file: s.file}
+	next.start(configure...)
+	return next
+}
+
+// sameBrowser is a visitor's browser at a restarted site.
+func (s *site) sameBrowser(v *visitor) *visitor {
+	return &visitor{site: s, jar: v.jar, client: v.client}
+}
+
+func (s *site) start(configure ...func(*app.Config)) {
+	s.t.Helper()
+	t := s.t
+	config := defaults(t)
+	config.PasswordMemory, config.PasswordPasses = 8, 1
+	config.Now = s.clock.Now
+	config.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, change := range configure {
+		change(&config)
+	}
+	var err error
+	s.db, err = db.Open(t.Context(), "sqlite:"+s.file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close(s.db)) })
+	s.store = models.New(s.db, s.clock.Now)
+	s.app, err = app.New(config, s.db)
+	require.NoError(t, err)
+
+	background, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.app.Run(background) })
+	t.Cleanup(running.Wait)
+	t.Cleanup(stop)
+
+	s.server = httptest.NewUnstartedServer(s.app)
+	s.server.Config.MaxHeaderBytes = 1<<20 + 128<<10 // as in main.go
+	s.server.Start()
+	t.Cleanup(s.server.Close)
+	s.url = s.server.URL
+}
+
+// writes returns a function that tells whether anything was written to the database since: zero if not.
+func (s *site) writes() func() int64 {
+	s.t.Helper()
+	// A connection that writes nothing itself sees the version move with everybody else's writes.
+	conn, err := sql.Open("sqlite", s.file)
+	require.NoError(s.t, err)
+	conn.SetMaxOpenConns(1)
+	s.t.Cleanup(func() { require.NoError(s.t, conn.Close()) })
+	version := func() (v int64) {
+		require.NoError(s.t, conn.QueryRow("PRAGMA data_version").Scan(&v))
+		return v
+	}
+	before := version()
+	return func() int64 { return version() - before }
+}
+
+// defaults returns the settings of a server that is started without any.
+func defaults(t testing.TB) app.Config {
+	var config app.Config
+	parser, err := kong.New(&config, kong.Writers(io.Discard, io.Discard))
+	require.NoError(t, err)
+	_, err = parser.Parse(nil)
+	require.NoError(t, err)
+	return config
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
+}
+
+// visitor is somebody with a browser, which keeps cookies and follows no redirect by itself.
+type visitor struct {
+	site   *site
+	jar    http.CookieJar
+	client *http.Client
+}
+
+func (s *site) visitor() *visitor {
+	jar, err := cookiejar.New(nil)
+	require.NoError(s.t, err)
+	return &visitor{site: s, jar: jar, client: &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}}
+}
+
+// register makes an account as 'latchkey user add' does.
+func (s *site) register(email string) models.Identity {
+	s.t.Helper()
+	hash, err := password.NewHasher(password.Params{MemoryKiB: 8, Passes: 1, Lanes: 1}).Hash(s.t.Context(), goodPassword)
+	require.NoError(s.t, err)
+	identity, err := s.store.Identities.Create(s.t.Context(), email, "", hash, false)
+	require.NoError(s.t, err)
+	return identity
+}
+
+// signUp makes an account and signs its person in, in a browser of their own.
+func (s *site) signUp(email string) *visitor {
+	s.t.Helper()
+	s.register(email)
+	return s.signIn(email)
+}
+
+// signIn signs a person in, in a new browser.
+func (s *site) signIn(email string) *visitor {
+	s.t.Helper()
+	v := s.visitor()
+	res := v.submitLogin(email, goodPassword)
+	require.Equal(s.t, http.StatusOK, res.status, res.body)
+	return v
+}
+
+// submitLogin goes through the JSON flow of a browser.
+func (v *visitor) submitLogin(email, pass string, headers ...header) answer {
+	v.site.t.Helper()
+	flow := v.get("/auth/self-service/login/browser?refresh=true", asJSON)
+	require.Equal(v.site.t, http.StatusOK, flow.status, flow.body)
+	return v.postJSON(flow.text("ui.action"), map[string]any{"method": "password", "identifier": email,
+		"password": pass, "csrf_token": flow.csrfToken()}, headers...)
+}
+
+// apiToken signs in natively and returns the session token.
+func (s *site) apiToken(email string) string {
+	s.t.Helper()
+	v := s.visitor()
+	flow := v.get("/auth/self-service/login/api")
+	res := v.postJSON(flow.text("ui.action"), map[string]any{"method": "password", "identifier": email, "password": goodPassword})
+	require.Equal(s.t, http.StatusOK, res.status, res.body)
+	return res.text("session_token")
+}
+
+// signedIn reports what whoami says.
+func (v *visitor) signedIn() bool {
+	v.site.t.Helper()
+	switch res := v.get("/auth/sessions/whoami"); res.status {
+	case http.StatusOK:
+		return true
+	case http.StatusUnauthorized:
+		return false
+	default:
+		require.FailNow(v.site.t, "whoami neither 200 nor 401", res.body)
+		return false
+	}
+}
+
+// logoutURL asks for one.
+func (v *visitor) logoutURL() string {
+	v.site.t.Helper()
+	res := v.get("/auth/self-service/logout/browser")
+	require.Equal(v.site.t, http.StatusOK, res.status, res.body)
+	return res.text("logout_url")
+}
+
+// open opens a URL as a browser does when a link is followed.
+func (v *visitor) open(url string) answer {
+	v.site.t.Helper()
+	return v.get(url, asPage)
+}
+
+type header func(http.Header)
+
+func with(name, value string) header { return func(h http.Header) { h.Set(name, value) } }
+
+var (
+	asJSON = with("Accept", "application/json")
+	asPage = with("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+)
+
+func (v *visitor) get(target string, headers ...header) answer {
+	v.site.t.Helper()
+	return v.send(http.MethodGet, target, "", headers...)
+}
+
+func (v *visitor) delete(target, body string, headers ...header) answer {
+	v.site.t.Helper()
+	return v.send(http.MethodDelete, target, body, headers...)
+}
+
+func (v *visitor) postJSON(target string, body any, headers ...header) answer {
+	v.site.t.Helper()
+	raw, err := json.Marshal(body)
+	require.NoError(v.site.t, err)
+	return v.send(http.MethodPost, target, string(raw), append([]header{with("Content-Type", "application/json"), asJSON}, headers...)...)
+}
+
+// postForm submits a form as a browser does.
+func (v *visitor) postForm(target string, values url.Values, headers ...header) answer {
+	v.site.t.Helper()
+	return v.send(http.MethodPost, target, values.Encode(),
+		append([]header{with("Content-Type", "application/x-www-form-urlencoded"), asPage, with("Sec-Fetch-Site", "same-origin")}, headers...)...)
+}
+
+// send sends a request to a path of the site or an absolute URL.
+func (v *visitor) send(method, target, body string, headers ...header) answer {
+	v.site.t.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = v.site.url + target
+	}
+	req, err := http.NewRequestWithContext(v.site.t.Context(), method, target, strings.NewReader(body))
+	require.NoError(v.site.t, err)
+	for _, change := range headers {
+		change(req.Header)
+	}
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	res, err := v.client.Do(req)
+	require.NoError(v.site.t, err)
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	require.NoError(v.site.t, err)
+	proxied := v.client.Transport != nil && (req.URL.Scheme == "http" || !strings.HasPrefix(req.URL.Path, "/auth/"))
+	if !proxied { // else the answer is the proxy's or an app's
+		require.NoError(v.site.t, conforms(req, res.StatusCode, res.Header, string(raw)), "the answer to %s %s is not as documented", method, target)
+	}
+	return answer{t: v.site.t, status: res.StatusCode, header: res.Header, body: string(raw)}
+}
+
+// cookie returns a cookie that the browser holds for the site, "" if there is none.
+func (v *visitor) cookie(name string) string {
+	u, err := url.Parse(v.site.url)
+	require.NoError(v.site.t, err)
+	for _, cookie := range v.jar.Cookies(u) {
+		if cookie.Name == name {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
+// answer is what came back.
+type answer struct {
+	t      testing.TB
+	status int
+	header http.Header
+	body   string
+}
+
+// field returns a member of the JSON body by its path ("ui.action", "devices.0.id").
+func (r answer) field(path string) any {
+	r.t.Helper()
+	var value any
+	require.NoError(r.t, json.Unmarshal([]byte(r.body), &value), r.body)
+	for name := range strings.SplitSeq(path, ".") {
+		switch v := value.(type) {
+		case map[string]any:
+			value = v[name]
+		case []any:
+			var index int
+			require.NoError(r.t, json.Unmarshal([]byte(name), &index))
+			require.Less(r.t, index, len(v), "%s in %s", path, r.body)
+			value = v[index]
+		default:
+			require.FailNow(r.t, "no such member", "%s in %s", path, r.body)
+		}
+	}
+	return value
+}
+
+func (r answer) text(path string) string {
+	r.t.Helper()
+	text, ok := r.field(path).(string)
+	require.True(r.t, ok, "%s is not a text in %s", path, r.body)
+	return text
+}
+
+// node returns a node of a flow by its name.
+func (r answer) node(name string) map[string]any {
+	r.t.Helper()
+	flow := r.field("ui.nodes").([]any)
+	for _, node := range flow {
+		if node := node.(map[string]any); node["attributes"].(map[string]any)["name"] == name {
+			return node
+		}
+	}
+	require.FailNow(r.t, "no such node", "%s in %s", name, r.body)
+	return nil
+}
+
+func (r answer) csrfToken() string {
+	r.t.Helper()
+	token, _ := r.node("csrf_token")["attributes"].(map[string]any)["value"].(string)
+	return token
+}
+
+var formAction = regexp.MustCompile(`<form method="post" action="([^"]*)"`)
+
+// action returns where the page's first form goes.
+func (r answer) action() string {
+	r.t.Helper()
+	found := formAction.FindStringSubmatch(r.body)
+	require.NotNil(r.t, found, r.body)
+	return found[1]
+}

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/static"
+)
+
+// assets are the files that pages refer to. Each has a hash of its content in its name, so that a
+// browser may keep it for ever.
+type assets struct {
+	files  map[string]file // by what follows /auth/static/
+	styles []string        // the URLs, in the order in which they apply
+	docs   string          // the style that only the documentation has
+	script string
+	icon   string
+	logo   string // "" for none
+}
+
+type file struct {
+	contentType string
+	body        []byte
+	gzipped     []byte // nil where it would not be smaller
+}
+
+func newAssets(s settings) (assets, error) {
+	a := assets{files: map[string]file{}}
+	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "latchkey.js", "icon.svg"} {
+		body, err := static.Files.ReadFile(name)
+		if err != nil {
+			return a, fmt.Errorf("read an asset: %w", err)
+		}
+		url, err := a.add(name, body)
+		if err != nil {
+			return a, err
+		}
+		switch {
+		case name == "docs.css":
+			a.docs = url
+		case path.Ext(name) == ".js":
+			a.script = url
+		case path.Ext(name) == ".svg":
+			a.icon = url
+		default:
+			a.styles = append(a.styles, url)
+		}
+	}
+	if s.SiteAccent != "" {
+		url, err := a.add("accent.css", accentCSS(s.SiteAccent))
+		if err != nil {
+			return a, err
+		}
+		a.styles = append(a.styles, url)
+	}
+	if s.logo != nil {
+		url, err := a.add("logo"+strings.ToLower(path.Ext(s.SiteLogo)), s.logo)
+		if err != nil {
+			return a, err
+		}
+		a.logo = url
+	}
+	return a, nil
+}
+
+// add registers a file and returns its URL.
+func (a *assets) add(name string, body []byte) (string, error) {
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(body)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return "", fmt.Errorf("compress %s: %w", name, err)
+	}
+	sum := sha256.Sum256(body)
+	ext := path.Ext(name)
+	name = strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+	f := file{contentType: contentTypes[ext], body: body}
+	if packed.Len() < len(body) {
+		f.gzipped = packed.Bytes()
+	}
+	a.files[name] = f
+	return "/auth/static/" + name, nil
+}
+
+// contentTypes do not depend on what the machine has in /etc.
+var contentTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+
+// asset answers GET /auth/static/*name.
+func (a *App) asset(c *gin.Context) {
+	f, ok := a.assets.files[strings.TrimPrefix(c.Param("name"), "/")]
+	if !ok {
+		a.fail(c, errNotFound)
+		return
+	}
+	h := c.Writer.Header()
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cross-Origin-Resource-Policy", "same-site")
+	body := f.body
+	if f.gzipped != nil {
+		h.Set("Vary", "Accept-Encoding")
+		if acceptsGzip(c.Request) {
+			h.Set("Content-Encoding", "gzip")
+			body = f.gzipped
+		}
+	}
+	c.Data(http.StatusOK, f.contentType, body)
+}
+
+func acceptsGzip(r *http.Request) bool {
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		coding, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			return strings.Trim(strings.TrimPrefix(strings.TrimSpace(params), "q="), "0.") != "" || params == ""
+		}
+	}
+	return false
+}

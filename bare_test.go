@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/require"
+)
+
+// bareAddress is the environment variable that turns the test binary into the bare handler.
+const bareAddress = "LATCHKEY_BARE_ADDRESS"
+
+// canned is an answer that the bare handler repeats.
+type canned struct {
+	Path   string
+	Header http.Header
+	Body   []byte
+}
+
+// startBare starts the bare handler, which has the answers that Latchkey gives.
+func startBare(b *testing.B, s *seeded) (address string) {
+	b.Helper()
+	var copies []canned
+	for _, path := range []string{whoamiPath, logoutURLPath} {
+		req, err := http.NewRequest(http.MethodGet, s.server.url+path, nil)
+		require.NoError(b, err)
+		req.Header.Set("Accept", "application/json")
+		req.Header.Set("Cookie", "latchkey_session="+s.tokens[0])
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(b, err)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(b, errors.Join(err, res.Body.Close()))
+		require.Equal(b, http.StatusOK, res.StatusCode, "%s", body)
+		res.Header.Del("Date") // net/http adds these
+		res.Header.Del("Content-Length")
+		copies = append(copies, canned{path, res.Header, body})
+	}
+	listener, err := net.Listen("tcp", "localhost:0")
+	require.NoError(b, err)
+	address = listener.Addr().String()
+	require.NoError(b, listener.Close())
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), bareAddress+"="+address)
+	cmd.Stderr = os.Stderr
+	stdin, err := json.Marshal(copies)
+	require.NoError(b, err)
+	cmd.Stdin = bytes.NewReader(stdin)
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	})
+	for status("http://"+address+whoamiPath) != http.StatusOK {
+		time.Sleep(time.Millisecond)
+	}
+	return address
+}
+
+// serveBare answers with the bytes that it reads from standard input, and does nothing else.
+func serveBare(address string) {
+	var copies []canned
+	if err := json.NewDecoder(os.Stdin).Decode(&copies); err != nil {
+		panic(err)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	for _, answer := range copies {
+		contentType := answer.Header.Get("Content-Type")
+		r.GET(answer.Path, func(c *gin.Context) {
+			for name, values := range answer.Header {
+				c.Writer.Header()[name] = values
+			}
+			c.Data(http.StatusOK, contentType, answer.Body)
+		})
+	}
+	panic(http.ListenAndServe(address, r))
+}

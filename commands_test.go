@@ -1,0 +1,247 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/gofrs/uuid/v5"
+	"github.com/stretchr/testify/require"
+
+	"latchkey/models"
+)
+
+func TestUserAdd(t *testing.T) {
+	m := newMachine(t)
+	s := m.start()
+
+	require.Equal(t, "ada@example.com can sign in now.\n", m.do(goodPassword+"\n", "user", "add", "Ada@Example.com", "--name=Ada"))
+
+	s.signIn("ada@example.com")
+	require.Regexp(t, `(?m)^ada@example\.com +Ada +active +\d{4}-\d\d-\d\d$`, m.do("", "user", "list"))
+}
+
+func TestUserAddTakesTheLineAsItIs(t *testing.T) {
+	m := newMachine(t)
+	s := m.start()
+	for address, piped := range map[string]string{
+		"unix@example.com":    "  two  spaces  \n",
+		"windows@example.com": "  two  spaces  \r\n",
+		"printf@example.com":  "  two  spaces  ",
+		"more@example.com":    "  two  spaces  \nanother line\n",
+	} {
+		m.do(piped, "user", "add", address)
+		require.Equal(t, http.StatusOK, s.tryLogin(address, "  two  spaces  ").status, address)
+	}
+	longest := strings.Repeat("vast", 1024/4)
+	m.do(longest+"\r\n", "user", "add", "long@example.com")
+	require.Equal(t, http.StatusOK, s.tryLogin("long@example.com", longest).status)
+}
+
+func TestUserAddRefusals(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	for _, c := range []struct{ password, address, reason string }{
+		{"", "bob@example.com", "has 0 of at least 8 characters"},
+		{"short", "bob@example.com", "has 5 of at least 8 characters"},
+		{"password1", "bob@example.com", "one of the most used"},
+		{"hello bob@example.com", "bob@example.com", "contains a part of your name or address"},
+		{"latchkey rocks", "bob@example.com", "this site's name"},
+		{strings.Repeat("vast", 1024/4) + "x", "bob@example.com", "too long"},
+		{"bad \xff bytes", "bob@example.com", "bytes that are no text"},
+		{goodPassword, "bob", "not an email address"},
+		{goodPassword, "bob@example.com\x1b[2J", "not an email address"},
+		{goodPassword, "ADA@example.com", "has an account already"},
+	} {
+		require.Contains(t, m.refuse(c.password+"\n", "user", "add", c.address), c.reason)
+	}
+	require.Contains(t, m.refuse(goodPassword, "user", "add", "bob@example.com", "--name=Bob\x1b[2J"), "can't be shown")
+	require.Equal(t, 1, strings.Count(m.do("", "user", "list"), "@"), "nobody was added")
+}
+
+func TestDisabledIsOutAtOnce(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	m.addUser("bob@example.com")
+	s := m.start()
+	ada, bob := s.signIn("ada@example.com"), s.signIn("bob@example.com")
+
+	m.do("", "user", "disable", "Ada@example.com")
+
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada))
+	require.Equal(t, http.StatusOK, s.whoami(bob))
+	require.Equal(t, http.StatusBadRequest, s.tryLogin("ada@example.com", goodPassword).status)
+	require.Regexp(t, `(?m)^ada@example\.com .* disabled `, m.do("", "user", "list"))
+
+	m.do("", "user", "enable", "ada@example.com")
+
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada), "what has ended stays so")
+	require.Equal(t, http.StatusOK, s.whoami(s.signIn("ada@example.com")))
+}
+
+func TestDeletedIsOutAtOnce(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	s := m.start()
+	ada := s.signIn("ada@example.com")
+
+	m.do("", "user", "delete", "ada@example.com")
+
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada))
+	require.Equal(t, http.StatusBadRequest, s.tryLogin("ada@example.com", goodPassword).status)
+	m.addUser("ada@example.com")
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada), "it is another account of the same address")
+}
+
+func TestNewPasswordEndsSessions(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	s := m.start()
+	ada := s.signIn("ada@example.com")
+	s.signIn("ada@example.com")
+	m.refuse("short", "user", "password", "ada@example.com")
+	require.Equal(t, http.StatusOK, s.whoami(ada), "nothing has changed")
+
+	require.Equal(t, "ada@example.com has a new password; sessions ended: 2.\n",
+		m.do("another good one", "user", "password", "ada@example.com"))
+
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada))
+	require.Equal(t, http.StatusBadRequest, s.tryLogin("ada@example.com", goodPassword).status)
+	require.Equal(t, http.StatusOK, s.tryLogin("ada@example.com", "another good one").status)
+}
+
+func TestUnknownPeople(t *testing.T) {
+	m := newMachine(t)
+	require.Contains(t, m.refuse("", "session", "end", "--all"), "there is no database at", "nothing is made of a wrong path")
+	m.do(goodPassword, "user", "add", "ada@example.com")
+	for _, command := range [][]string{
+		{"user", "disable", "bob@example.com"}, {"user", "enable", "bob@example.com"}, {"user", "delete", "bob@example.com"},
+		{"user", "password", "bob@example.com"}, {"session", "end", "--user=bob@example.com"}, {"session", "list", "--user=bob@example.com"},
+	} {
+		require.Contains(t, m.refuse(goodPassword, command...), "there is no account for bob@example.com; 'latchkey user list' lists them", command)
+	}
+}
+
+func TestSessionList(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	m.addUser("bob@example.com")
+	s := m.start()
+	ended := s.signIn("bob@example.com")
+	s.signIn("ada@example.com")
+	s.signIn("bob@example.com")
+	s.logout(ended)
+
+	all, ofBob := m.do("", "session", "list"), m.do("", "session", "list", "--user=Bob@example.com")
+
+	require.Regexp(t, `^ID +ADDRESS +DEVICE +FROM +SIGNED IN +LAST SEEN\n`, all)
+	require.Regexp(t, `(?m)^[0-9a-f-]{36} +ada@example\.com +Go-http-client +(127\.0\.0\.1|::1) +\S+Z +\S+Z$`, all)
+	require.Len(t, sessionIDs(all), 2)
+	require.Len(t, sessionIDs(ofBob), 1)
+}
+
+// sessionIDs returns the first column of 'session list'.
+func sessionIDs(listed string) (ids []string) {
+	for line := range strings.Lines(listed) {
+		if id := strings.Fields(line)[0]; id != "ID" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// What a stranger calls their browser must not steer the operator's terminal.
+func TestSessionListIsSafeToPrint(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("mallory@example.com")
+	store := models.New(m.open(), time.Now)
+	mallory, err := store.Identities.ByEmail(t.Context(), "mallory@example.com")
+	require.NoError(t, err)
+	hash, err := store.Identities.PasswordHash(t.Context(), mallory.ID)
+	require.NoError(t, err)
+	for _, userAgent := range []string{
+		"Evil\x1b]0;owned\x07/1.0", "Evil\x1b[2J (X11; Linux\x1b[31m x86_64)", "Evil\u009b2J/1.0", "Evil\u202egnorw/1.0",
+		"Mozilla/5.0 (X11; Linux x86_64\x1b[2J) Firefox\x1b[2J/140.0\n00000000-0000-0000-0000-000000000000 root@example.com", "\xff\xfe\x9b2J",
+	} {
+		_, err := store.Sessions.Start(t.Context(), models.SignIn{Identity: mallory, PasswordHash: hash,
+			UserAgent: userAgent, IPAddress: "203.0.113.7", Lifetime: time.Hour, Idle: time.Hour})
+		require.NoError(t, err)
+	}
+
+	listed := m.do("", "session", "list")
+
+	require.Equal(t, 7, strings.Count(listed, "\n"), listed)
+	require.NotContains(t, listed, "root@example.com")
+	for _, r := range listed {
+		require.True(t, r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar, "%q", listed)
+	}
+}
+
+func TestSessionEnd(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	m.addUser("bob@example.com")
+	s := m.start()
+	ada, bob, bobToo := s.signIn("ada@example.com"), s.signIn("bob@example.com"), s.signIn("bob@example.com")
+	ids := sessionIDs(m.do("", "session", "list", "--user=ada@example.com"))
+
+	require.Equal(t, ids[0]+" has ended.\n", m.do("", "session", "end", ids[0]))
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada))
+	require.Equal(t, http.StatusOK, s.whoami(bob))
+	m.do("", "session", "end", ids[0]) // it has ended, which is what was asked for
+
+	require.Equal(t, "Sessions ended: 2.\n", m.do("", "session", "end", "--user=bob@example.com"))
+	require.Equal(t, http.StatusUnauthorized, s.whoami(bob))
+	require.Equal(t, http.StatusUnauthorized, s.whoami(bobToo))
+
+	ada, bob = s.signIn("ada@example.com"), s.signIn("bob@example.com")
+	require.Equal(t, "Sessions ended: 2.\n", m.do("", "session", "end", "--all"))
+	require.Equal(t, http.StatusUnauthorized, s.whoami(ada))
+	require.Equal(t, http.StatusUnauthorized, s.whoami(bob))
+}
+
+func TestSessionEndRefusals(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	s := m.start()
+	ada := s.signIn("ada@example.com")
+	id := sessionIDs(m.do("", "session", "list"))[0]
+
+	for _, arguments := range [][]string{
+		{}, {"--all", "--user=ada@example.com"}, {"--all", id}, {"--user=ada@example.com", id},
+	} {
+		require.Contains(t, m.refuse("", append([]string{"session", "end"}, arguments...)...),
+			"say which sessions to end: ids, or --user ADDRESS, or --all")
+	}
+	require.Contains(t, m.refuse("", "session", "end", "ada@example.com"), `"ada@example.com" is not the id of a session`)
+	require.Contains(t, m.refuse("", "session", "end", uuid.Must(uuid.NewV4()).String()), "there is no session")
+	require.Equal(t, http.StatusOK, s.whoami(ada), "nothing was ended")
+
+	require.Contains(t, m.refuse("", "session", "end", id, "nonsense"), `"nonsense" is not the id of a session`)
+	require.Equal(t, http.StatusOK, s.whoami(ada), "all or nothing")
+}
+
+func TestHealthcheck(t *testing.T) {
+	m := newMachine(t)
+	port := freePort(t)
+	m.env = append(m.env, "LISTEN=", "PORT="+port)
+	require.Contains(t, m.refuse("", "healthcheck"), "not ready")
+	s := m.start()
+	require.Equal(t, "ready\n", m.do("", "healthcheck"))
+	s.stop()
+	require.Contains(t, m.refuse("", "healthcheck"), "not ready")
+}
+
+func TestHealthcheckOfAFailingDatabase(t *testing.T) {
+	m := newMachine(t)
+	m.env = append(m.env, "LISTEN=", "PORT="+freePort(t))
+	m.start()
+	require.NoError(t, m.open().Migrator().DropTable("identities"))
+	require.Contains(t, m.refuse("", "healthcheck"), "503 Service Unavailable")
+}
+
+func TestVersion(t *testing.T) {
+	require.Regexp(t, `^latchkey \S+ go1\.\d+\S*\n$`, newMachine(t).do("", "version"))
+}

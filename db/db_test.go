@@ -1,0 +1,216 @@
+package db_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"latchkey/db"
+	"latchkey/models"
+)
+
+func open(t *testing.T, path string) *gorm.DB {
+	t.Helper()
+	database, err := db.Open(t.Context(), "sqlite:"+path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close(database)) })
+	return database
+}
+
+func TestPathIsTakenLiterally(t *testing.T) {
+	for _, name := range []string{"plain.db", "with space.db", "100%.db", "%41.db", "what?.db", "a#b.db", "a&b=c;d.db", "a+b.db",
+		"ünï.db", "?mode=memory", ":memory:", "file:x.db"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), name)
+			database := open(t, path)
+
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			require.NotZero(t, info.Size(), "the tables are in that file")
+			require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+			var file string
+			require.NoError(t, database.Raw("SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&file).Error)
+			require.Equal(t, path, file)
+		})
+	}
+}
+
+func TestRelativePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, path := range []string{"latchkey.db", "./here.db", "a:b.db", ":memory:", "file:x.db"} {
+		open(t, path)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.NotZero(t, info.Size(), path)
+	}
+}
+
+func TestRefusedAddresses(t *testing.T) {
+	for _, dsn := range []string{"", "latchkey.db", "sqlite:", "postgres://localhost/latchkey", "sqlite3:latchkey.db"} {
+		_, err := db.Open(t.Context(), dsn)
+		require.ErrorContains(t, err, "sqlite:PATH", dsn)
+	}
+}
+
+func TestNotADatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
+	_, err := db.Open(t.Context(), "sqlite:"+path)
+	require.ErrorContains(t, err, "not a database")
+	_, err = db.Open(t.Context(), "sqlite:"+t.TempDir())
+	require.ErrorContains(t, err, "is a directory")
+}
+
+// What is set on one connection holds for that one alone, so look at all that the pool may open.
+func TestEveryConnectionKeepsItsWord(t *testing.T) {
+	pool, err := open(t, filepath.Join(t.TempDir(), "latchkey.db")).DB()
+	require.NoError(t, err)
+	most := pool.Stats().MaxOpenConnections
+	require.Positive(t, most)
+	for range most {
+		conn, err := pool.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }() // at the end, so that each is another one
+		for pragma, want := range map[string]string{
+			"journal_mode": "wal",
+			"synchronous":  "2", // FULL: what is committed survives a power cut
+			"foreign_keys": "1",
+			"busy_timeout": "5000", // milliseconds
+		} {
+			var got string
+			require.NoError(t, conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got))
+			require.Equal(t, want, got, pragma)
+		}
+	}
+	require.Equal(t, most, pool.Stats().OpenConnections)
+}
+
+// A transaction that reads first and then writes must wait for its turn, not fail in its middle.
+func TestWritersWaitForOneAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	open(t, path)
+	var all sync.WaitGroup
+	for range 4 {
+		database := open(t, path) // as other processes do
+		all.Go(func() {
+			for range 25 {
+				if err := addOne(t.Context(), database); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	secret, err := gorm.G[models.Secret](open(t, path)).Take(t.Context())
+	require.NoError(t, err)
+	require.Len(t, secret.Value, 100)
+}
+
+// addOne reads a value and writes a longer one.
+func addOne(ctx context.Context, database *gorm.DB) error {
+	return database.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		found, err := gorm.G[models.Secret](tx).Find(ctx)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return gorm.G[models.Secret](tx).Create(ctx, &models.Secret{Name: "count", Value: []byte{1}})
+		}
+		_, err = gorm.G[models.Secret](tx).Where("name = ?", "count").Update(ctx, "value", append(found[0].Value, 1))
+		return err
+	})
+}
+
+func TestMigrationsAreAppliedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	schemaOf := func() (all []string) {
+		raw, err := sql.Open("sqlite", path)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, raw.Close()) }()
+		rows, err := raw.QueryContext(t.Context(), "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL UNION ALL SELECT id FROM migrations ORDER BY 1")
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var one string
+			require.NoError(t, rows.Scan(&one))
+			all = append(all, one)
+		}
+		require.NoError(t, rows.Err())
+		return all
+	}
+	open(t, path)
+	first := schemaOf()
+	open(t, path)
+	require.Equal(t, first, schemaOf())
+	require.Contains(t, first, "202611220001_initial")
+}
+
+// Migrations have their own copies of the tables, so they could drift from the models.
+func TestSchemaMatchesModels(t *testing.T) {
+	database := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	for _, model := range []any{&models.Identity{}, &models.Credential{}, &models.Session{}, &models.Attempt{}, &models.Secret{}} {
+		parsed, err := schema.Parse(model, &sync.Map{}, database.NamingStrategy)
+		require.NoError(t, err)
+		columns, err := database.Migrator().ColumnTypes(parsed.Table)
+		require.NoError(t, err)
+		var stored []string
+		for _, column := range columns {
+			stored = append(stored, column.Name())
+			primary, _ := column.PrimaryKey()
+			nullable, _ := column.Nullable()
+			if field := parsed.LookUpField(column.Name()); field != nil && !primary {
+				require.Equal(t, field.FieldType.Kind() == reflect.Pointer, nullable, "%s.%s", parsed.Table, column.Name())
+			}
+		}
+		require.ElementsMatch(t, parsed.DBNames, stored, parsed.Table)
+	}
+}
+
+func TestIndexesServeWhatIsAsked(t *testing.T) {
+	database := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	for query, index := range map[string]string{
+		"SELECT * FROM sessions WHERE token_hash = x'00'":                                                       "token_hash",
+		"SELECT * FROM sessions WHERE identity_id = 'x' ORDER BY authenticated_at DESC":                         "person",
+		"DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < '2026' LIMIT 500)":        "expires_at",
+		"DELETE FROM attempts WHERE key IN (SELECT key FROM attempts WHERE forget_at < '2026' LIMIT 500)":       "forget_at",
+		"SELECT * FROM identities WHERE email = 'ada@example.com'":                                              "email",
+		"SELECT * FROM credentials WHERE identity_id = 'x' AND method = 'password' AND hash = 'h'":              "PRIMARY KEY (identity_id=? AND method=?)",
+		"UPDATE sessions SET ended_at = '2026' WHERE identity_id = 'x' AND ended_at IS NULL AND expires_at > 1": "person",
+	} {
+		var plan []struct{ Detail string }
+		require.NoError(t, database.Raw("EXPLAIN QUERY PLAN "+query).Scan(&plan).Error)
+		var details []string
+		for _, step := range plan {
+			details = append(details, step.Detail)
+		}
+		require.Contains(t, strings.Join(details, "\n"), index, query)
+	}
+}
+
+func TestManyOpenANewDatabaseAtOnce(t *testing.T) {
+	for range 20 {
+		path := filepath.Join(t.TempDir(), "latchkey.db")
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				database, err := db.Open(t.Context(), "sqlite:"+path)
+				if err == nil {
+					err = db.Close(database)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+}

@@ -1,0 +1,333 @@
+package models
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gofrs/uuid/v5"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// Session is one sign-in of one person on one browser or client.
+type Session struct {
+	ID              uuid.UUID
+	TokenHash       []byte // SHA-256: who reads the database can sign nobody in
+	IdentityID      uuid.UUID
+	Identity        *Identity // set by ByToken and Start
+	AuthenticatedAt time.Time
+	LastSeenAt      time.Time
+	ExpiresAt       time.Time // moves with use, up to LatestExpiresAt; the end, once it has ended
+	IdleSeconds     int64
+	LatestExpiresAt time.Time
+	Method          string
+	IPAddress       string
+	UserAgent       string
+	EndedAt         *time.Time
+	EndReason       Reason
+
+	// Token is the secret that its holder carries. It is not stored, and so known only of a
+	// session that has just been started or was found by it.
+	Token string `gorm:"-"`
+}
+
+// Reason is what ended a session.
+type Reason string
+
+// The reasons for which a session ends before it expires.
+const (
+	EndedByLogout         Reason = "logout"          // signed out, there
+	EndedByPerson         Reason = "ended_elsewhere" // by its person, from another session
+	EndedByNewLogin       Reason = "new_login"       // somebody signed in on the same browser
+	EndedByPasswordChange Reason = "password_changed"
+	EndedByDisabling      Reason = "disabled"
+	EndedByOperator       Reason = "operator"
+	Expired               Reason = "expired" // noted when it would have been ended
+)
+
+// tokenLength is the length of what crypto/rand.Text returns: 130 bits in base 32.
+const tokenLength = 26
+
+// Active reports whether the session signs its holder in at that time.
+func (s *Session) Active(now time.Time) bool {
+	return s.EndedAt == nil && now.Before(s.ExpiresAt) && s.Identity != nil && s.Identity.Active
+}
+
+// LogoutToken returns the proof that a logout was meant for this session. It is derived from the
+// session token, so that it is nowhere stored, is the same each time, and ends with the session.
+func (s *Session) LogoutToken() string {
+	mac := hmac.New(sha256.New, []byte(s.Token))
+	mac.Write([]byte("logout"))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// FitsLogoutToken compares in constant time.
+func (s *Session) FitsLogoutToken(token string) bool {
+	return hmac.Equal([]byte(s.LogoutToken()), []byte(token))
+}
+
+// Sessions keeps the sessions, and those that have ended until their retention is over.
+type Sessions struct{ table }
+
+// SignIn is what a session begins with.
+type SignIn struct {
+	Identity  Identity
+	IPAddress string
+	UserAgent string
+	Lifetime  time.Duration // at most
+	Idle      time.Duration // without use
+	// PasswordHash is what the password was verified against. If it is no longer what is stored,
+	// no session is started: a change of password must outrun whoever knew the old one.
+	PasswordHash string
+	// Replaces is the session that the browser held before; it ends. uuid.Nil for none.
+	Replaces uuid.UUID
+}
+
+// Start begins a session with a new token. It returns ErrChanged if the person has been disabled
+// or deleted, or their password changed, since the caller verified it.
+func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
+	id, err := uuid.NewV4()
+	if err != nil {
+		return Session{}, fmt.Errorf("start a session: %w", err)
+	}
+	now := s.now()
+	session := Session{
+		ID: id, Token: rand.Text(), IdentityID: in.Identity.ID, Identity: &in.Identity,
+		AuthenticatedAt: now, LastSeenAt: now,
+		ExpiresAt: now.Add(min(in.Lifetime, in.Idle)), LatestExpiresAt: now.Add(in.Lifetime),
+		IdleSeconds: int64(in.Idle / time.Second),
+		Method:      MethodPassword, IPAddress: in.IPAddress, UserAgent: in.UserAgent,
+	}
+	session.TokenHash = hashToken(session.Token)
+
+	err = s.write(ctx, func(tx *gorm.DB) error {
+		// The lock keeps a change of password or state, on a database where writers run side by
+		// side, from slipping in between this check and the commit.
+		_, err := gorm.G[Credential](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
+			Where("identity_id = ? AND method = ? AND hash = ?", in.Identity.ID, MethodPassword, in.PasswordHash).Take(ctx)
+		if err == nil {
+			_, err = gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
+				Where("id = ? AND active", in.Identity.ID).Take(ctx)
+		}
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			return ErrChanged
+		}
+		if err != nil {
+			return err
+		}
+		if in.Replaces != uuid.Nil {
+			if _, err := end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
+				return err
+			}
+		}
+		return gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
+	})
+	if err != nil {
+		return Session{}, fmt.Errorf("start a session: %w", err)
+	}
+	return session, nil
+}
+
+// byToken is read for every request of every app, so it names its columns and is sent and scanned
+// by hand: less than half the time of a GORM join.
+const byToken = `SELECT s.id, s.authenticated_at, s.last_seen_at, s.expires_at, s.idle_seconds, s.latest_expires_at,
+	s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
+	i.id, i.email, i.name, i.active, i.state_changed_at, i.created_at, i.updated_at
+	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = ?`
+
+// ByToken returns the session of a token, whether it is active or not, with its identity.
+// It returns ErrNotFound if the token is nobody's.
+func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
+	if len(token) != tokenLength {
+		return Session{}, ErrNotFound
+	}
+	hash := hashToken(token)
+	identity := new(Identity)
+	session := Session{Token: token, TokenHash: hash, Identity: identity}
+	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
+	// error is lost, and its Scan panics, where the statement can't be prepared.
+	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, hash)
+	if err != nil {
+		return Session{}, fmt.Errorf("find a session: %w", err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return Session{}, fmt.Errorf("find a session: %w", err)
+		}
+		return Session{}, ErrNotFound
+	}
+	err = rows.Scan(
+		&session.ID, &session.AuthenticatedAt, &session.LastSeenAt, &session.ExpiresAt, &session.IdleSeconds,
+		&session.LatestExpiresAt, &session.Method, &session.IPAddress, &session.UserAgent, &session.EndedAt,
+		&session.EndReason, &identity.ID, &identity.Email, &identity.Name, &identity.Active,
+		&identity.StateChangedAt, &identity.CreatedAt, &identity.UpdatedAt)
+	if err != nil {
+		return Session{}, fmt.Errorf("find a session: %w", err)
+	}
+	session.IdentityID = identity.ID
+	return session, nil
+}
+
+// End ends the session for the given reason. It is safe to call twice: the first reason stands.
+// It returns ErrNotFound if there never was such a session.
+func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {
+	n, err := s.end(ctx, why, "id = ?", id)
+	if err == nil && n == 0 {
+		_, err = gorm.G[Session](s.db).Select("id").Where("id = ?", id).Take(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("end session %s: %w", id, notFound(err))
+	}
+	return nil
+}
+
+// EndOwn is End for a session that must be this person's: anybody else's is ErrNotFound.
+func (s Sessions) EndOwn(ctx context.Context, person, id uuid.UUID) error {
+	_, err := gorm.G[Session](s.db).Select("id").Where("id = ? AND identity_id = ?", id, person).Take(ctx)
+	if err != nil {
+		return fmt.Errorf("end session %s: %w", id, notFound(err))
+	}
+	return s.End(ctx, id, EndedByPerson)
+}
+
+// EndOthers ends all sessions of a person but one and returns how many it ended.
+func (s Sessions) EndOthers(ctx context.Context, person, keep uuid.UUID) (int, error) {
+	n, err := s.end(ctx, EndedByPerson, "identity_id = ? AND id <> ?", person, keep)
+	if err != nil {
+		return 0, fmt.Errorf("end the other sessions of %s: %w", person, err)
+	}
+	return n, nil
+}
+
+// endBatch keeps the operator's EndAll from holding up everybody's sign-ins.
+const endBatch = 1000
+
+// EndAll ends the sessions of one person, or with uuid.Nil everybody's, and returns how many it
+// ended. It is the operator's.
+func (s Sessions) EndAll(ctx context.Context, person uuid.UUID) (int, error) {
+	total := 0
+	for {
+		n, err := s.end(ctx, EndedByOperator, `id IN (SELECT id FROM sessions
+			WHERE (identity_id = ? OR ?) AND ended_at IS NULL AND expires_at > ? LIMIT ?)`,
+			person, person == uuid.Nil, s.now(), endBatch)
+		if err != nil {
+			return total, fmt.Errorf("end all sessions: %w", err)
+		}
+		if n == 0 {
+			return total, nil
+		}
+		total += n
+	}
+}
+
+func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
+	return s.update(ctx, func(tx *gorm.DB) (int, error) { return end(ctx, tx, s.now(), why, which, args...) })
+}
+
+// end is the one place in which sessions end, and must run in a transaction. It returns how many
+// it ended. Those that have expired are marked as ended too, or a late note of their use (Seen) or
+// a clock that is set back would revive what was ended.
+func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (int, error) {
+	n, err := gorm.G[Session](tx).Where(which, args...).Where("ended_at IS NULL AND expires_at > ?", now).
+		Set(set("ended_at", now), set("end_reason", why), set("expires_at", now)).Update(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, err = gorm.G[Session](tx).Where(which, args...).Where("ended_at IS NULL AND expires_at <= ?", now).
+		Set(set("ended_at", gorm.Expr("expires_at")), set("end_reason", Expired)).Update(ctx)
+	return n, err
+}
+
+// Page is a part of a person's active sessions.
+type Page struct {
+	Sessions []Session
+	Total    int // on all pages
+	More     bool
+}
+
+// Position is where a page of sessions begins: after this one. The zero value is the beginning.
+type Position struct {
+	AuthenticatedAt time.Time
+	ID              uuid.UUID
+}
+
+// Active returns a person's active sessions, newest first, without the one given.
+func (s Sessions) Active(ctx context.Context, person, without uuid.UUID, after Position, size int) (Page, error) {
+	query := func() gorm.ChainInterface[Session] {
+		return gorm.G[Session](s.db).
+			Where("identity_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ?", person, without, s.now())
+	}
+	total, err := query().Count(ctx, "id")
+	if err != nil {
+		return Page{}, fmt.Errorf("count the sessions of %s: %w", person, err)
+	}
+	part := query()
+	if after.ID != uuid.Nil {
+		part = part.Where("(authenticated_at < ? OR (authenticated_at = ? AND id < ?))",
+			after.AuthenticatedAt, after.AuthenticatedAt, after.ID)
+	}
+	found, err := part.Order("authenticated_at DESC, id DESC").Limit(size + 1).Find(ctx)
+	if err != nil {
+		return Page{}, fmt.Errorf("list the sessions of %s: %w", person, err)
+	}
+	page := Page{Sessions: found, Total: int(total), More: len(found) > size}
+	if page.More {
+		page.Sessions = found[:size]
+	}
+	return page, nil
+}
+
+// AllActive returns the active sessions of an address, or with "" everybody's, with their
+// identities, newest first.
+func (s Sessions) AllActive(ctx context.Context, email string) ([]Session, error) {
+	found, err := gorm.G[Session](s.db).Joins(clause.Has("Identity"), nil).
+		Where("ended_at IS NULL AND expires_at > ? AND (email = ? OR ?)", s.now(), email, email == "").
+		Order("authenticated_at DESC").Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	return found, nil
+}
+
+// Seen notes that a session was in use at its LastSeenAt and moves its expiry accordingly. One
+// that has ended or expired stays so.
+func (s Sessions) Seen(ctx context.Context, session Session) error {
+	at := session.LastSeenAt.UTC().Truncate(time.Microsecond)
+	expires := at.Add(time.Duration(session.IdleSeconds) * time.Second)
+	if expires.After(session.LatestExpiresAt) {
+		expires = session.LatestExpiresAt
+	}
+	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+		return gorm.G[Session](tx).
+			Where("id = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at < ?", session.ID, s.now(), at).
+			Set(set("last_seen_at", at), set("expires_at", expires)).Update(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("note the use of session %s: %w", session.ID, err)
+	}
+	return nil
+}
+
+// Prune removes up to limit sessions that ended or expired before a time; it returns how many.
+func (s Sessions) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+		return gorm.G[Session](tx).
+			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove old sessions: %w", err)
+	}
+	return n, nil
+}
+
+func hashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}

@@ -1,0 +1,170 @@
+// Package views is the pages: they show what they are given and know nothing else.
+package views
+
+//go:generate go run github.com/a-h/templ/cmd/templ@v0.3.977 generate
+
+import "time"
+
+// Page is what every page shows.
+type Page struct {
+	SiteName string
+	Logo     string // URL; "" for none
+	Icon     string // URL
+	Styles   []string
+	Script   string
+	// Session is the id of the session whose page this is, "" for a page that is nobody's: the
+	// script leaves the page when that session is over.
+	Session string
+}
+
+// LoginPage is the page to sign in.
+type LoginPage struct {
+	Page
+	Why        string // what brought the person here; may be empty
+	Action     string
+	CSRFToken  string
+	Identifier string
+	Remember   bool
+	Refresh    bool // somebody is signed in and confirms it
+
+	Problem           string
+	IdentifierProblem string
+	PasswordProblem   string
+	RegistrationURL   string // "" where registration is closed
+}
+
+// RegistrationPage is the page to make an account.
+type RegistrationPage struct {
+	Page
+	Action        string
+	CSRFToken     string
+	Setup         bool // the first account
+	Email         string
+	Name          string
+	PasswordRules string
+	LoginURL      string
+
+	Problem         string
+	EmailProblem    string
+	NameProblem     string
+	PasswordProblem string
+}
+
+// AccountPage is a person's own page.
+type AccountPage struct {
+	Page
+	Person          string // how to call them
+	Email           string
+	Name            string
+	LogoutURL       string
+	Next            string // where the browser goes after signing out
+	SignedInAt      time.Time
+	ExpiresAt       time.Time // without further use
+	LatestExpiresAt time.Time
+	This            Session
+	Others          []Session
+	More            int // others that are not shown
+	PasswordRules   string
+
+	Done               string // what the last form did
+	NameProblem        string
+	OldPasswordProblem string
+	NewPasswordProblem string
+	KeepSessions       bool // leave "end all other sessions" unticked
+}
+
+// Session is a session in words.
+type Session struct {
+	ID       string
+	Device   string // "Firefox on Linux"
+	Address  string
+	LastSeen string // "2 minutes ago"
+}
+
+// LogoutPage asks whether to sign out.
+type LogoutPage struct {
+	Page
+	Problem   string
+	Person    string
+	LogoutURL string
+	Next      string
+}
+
+// SignedOutPage is where a browser arrives after signing out.
+type SignedOutPage struct {
+	Page
+	LoginURL string
+}
+
+// ErrorPage says what went wrong and what to do next.
+type ErrorPage struct {
+	Page
+	Title   string
+	Reason  string
+	Request string
+	Nowhere bool // there is no page of this site to go on to
+}
+
+// DocsPage is the API's OpenAPI document for reading. A Text may have paragraphs, `code` and
+// **strong** words.
+type DocsPage struct {
+	Page
+	Title, Version, Summary, Text string
+
+	Groups     []DocsGroup
+	Everywhere []DocsAnswer // what every endpoint may answer
+	Headers    []DocsTerm
+	Access     []DocsTerm
+	Schemas    []DocsSchema
+}
+
+// DocsGroup is endpoints that belong together.
+type DocsGroup struct {
+	ID, Name, Text string
+	Operations     []DocsOperation
+}
+
+// DocsOperation is an endpoint.
+type DocsOperation struct {
+	ID, Method, Path, Summary, Text string
+
+	Access     []string // names of DocsPage.Access, any of which will do; none where anybody may
+	Parameters []DocsField
+	Body       []DocsContent
+	Answers    []DocsAnswer // but those of DocsPage.Everywhere
+}
+
+// DocsField is a parameter, or a member of an object.
+type DocsField struct {
+	Name, In, Text string // In is "query" or "path", and empty for a member
+	Type           []DocsWord
+	Required       bool
+}
+
+// DocsAnswer is what an endpoint answers with a status code.
+type DocsAnswer struct {
+	Code, Status, Text string
+	Contents           []DocsContent
+	Headers            []string // names of DocsPage.Headers
+}
+
+// DocsContent is a body.
+type DocsContent struct {
+	MediaType string
+	Type      []DocsWord
+}
+
+// DocsSchema is a kind of JSON object.
+type DocsSchema struct {
+	Name, Text string
+	Fields     []DocsField
+}
+
+// DocsTerm is a name that needs an explanation.
+type DocsTerm struct{ Name, Text string }
+
+// DocsWord is a piece of a type: words, the name of a DocsSchema, or a literal value.
+type DocsWord struct {
+	Text            string
+	Schema, Literal bool
+}
