@@ -35,7 +35,7 @@ type App struct {
 	cookies  cookies
 	lines    lines // of who tries a password
 	setup    setup
-	seen     chan models.Session // sessions in use, on their way to the database
+	notes    chan note // on their way to the database
 	engine   *gin.Engine
 }
 
@@ -54,7 +54,7 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		cookies:  newCookies(settings),
 		lines:    lines{all: map[string]*line{}},
 		setup:    setup{token: rand.Text()},
-		seen:     make(chan models.Session, 256),
+		notes:    make(chan note, 256),
 	}
 	key, err := a.store.Secrets.Get(context.Background(), "seal")
 	if err != nil {
@@ -96,24 +96,30 @@ const (
 	pruneBatch = 500
 	// pruneBreath lets requests write between two batches.
 	pruneBreath = 100 * time.Millisecond
+	// keepEnds is longer than any stream can be behind.
+	keepEnds = time.Hour
+	// keepDeliveries is how far the delivery log goes back.
+	keepDeliveries = 30 * 24 * time.Hour
 )
 
-// Run does what is not done within a request: it notes which sessions are in use and removes what
-// has been kept long enough. It returns when ctx is done, after writing what was noted until then.
+// Run does what is not done within a request: it writes down what answers did not wait for, ends
+// what has expired, and removes what has been kept long enough. It returns when ctx is done, after
+// writing what was noted until then.
 func (a *App) Run(ctx context.Context) {
-	var pruning sync.WaitGroup
-	defer pruning.Wait()
-	pruning.Go(func() { a.pruneNowAndThen(ctx) })
-	notes := context.WithoutCancel(ctx) // one that has begun is written, whatever stops
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { every(ctx, pruneEvery, a.prune) })
+	running.Go(func() { every(ctx, expireEvery, a.expire) })
+	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
 	for {
 		select {
-		case session := <-a.seen:
-			a.noteSeen(notes, session)
+		case note := <-a.notes:
+			a.write(lasting, note)
 		case <-ctx.Done():
 			for {
 				select {
-				case session := <-a.seen:
-					a.noteSeen(notes, session)
+				case note := <-a.notes:
+					a.write(lasting, note)
 				default:
 					return
 				}
@@ -122,17 +128,12 @@ func (a *App) Run(ctx context.Context) {
 	}
 }
 
-func (a *App) noteSeen(ctx context.Context, session models.Session) {
-	if err := a.store.Sessions.Seen(ctx, session); err != nil {
-		a.Log.Error("session use not noted", slog.Any("error", err))
-	}
-}
-
-func (a *App) pruneNowAndThen(ctx context.Context) {
-	tick := time.NewTicker(pruneEvery)
+// every does something now and then, until ctx is done.
+func every(ctx context.Context, period time.Duration, do func(context.Context)) {
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		a.prune(ctx)
+		do(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -140,26 +141,61 @@ func (a *App) pruneNowAndThen(ctx context.Context) {
 	}
 }
 
-func (a *App) prune(ctx context.Context) {
-	batches := map[string]func() (int, error){
-		"sessions": func() (int, error) {
-			return a.store.Sessions.Prune(ctx, a.Now().Add(-a.SessionRetention), pruneBatch)
-		},
-		"attempts": func() (int, error) { return a.store.Attempts.Prune(ctx, pruneBatch) },
+// note is something to be written that no answer waits for.
+type note func(ctx context.Context) error
+
+// later has a note written, later and elsewhere. It returns false where too many are waiting.
+func (a *App) later(n note) bool {
+	select {
+	case a.notes <- n:
+		return true
+	default:
+		return false
 	}
-	for what, batch := range batches {
-		for ctx.Err() == nil {
-			n, err := batch()
-			if err != nil && ctx.Err() == nil {
-				a.Log.Error("clean-up failed", slog.String("of", what), slog.Any("error", err))
-			}
-			if err != nil || n < pruneBatch {
-				break
-			}
-			select {
-			case <-time.After(pruneBreath):
-			case <-ctx.Done():
-			}
+}
+
+func (a *App) write(ctx context.Context, n note) {
+	if err := n(ctx); err != nil {
+		a.Log.Error("not noted", slog.Any("error", err))
+	}
+}
+
+// expireEvery is how long after a session has run out its apps may hear of it, at most.
+const expireEvery = 2 * time.Second
+
+// expire ends the sessions whose time has run out.
+func (a *App) expire(ctx context.Context) {
+	a.inBatches(ctx, "expired sessions", func() (int, error) { return a.store.Sessions.Expire(ctx, pruneBatch) })
+}
+
+func (a *App) prune(ctx context.Context) {
+	now := a.Now()
+	for what, batch := range map[string]func() (int, error){
+		"sessions": func() (int, error) { return a.store.Sessions.Prune(ctx, now.Add(-a.SessionRetention), pruneBatch) },
+		"failures": func() (int, error) {
+			return a.store.Activities.PruneFailures(ctx, now.Add(-a.SessionRetention), pruneBatch)
+		},
+		"ends":       func() (int, error) { return a.store.Ends.Prune(ctx, now.Add(-keepEnds), pruneBatch) },
+		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-keepDeliveries), pruneBatch) },
+		"attempts":   func() (int, error) { return a.store.Attempts.Prune(ctx, pruneBatch) },
+	} {
+		a.inBatches(ctx, what, batch)
+	}
+}
+
+// inBatches repeats a batch until there is nothing left for it.
+func (a *App) inBatches(ctx context.Context, what string, batch func() (int, error)) {
+	for ctx.Err() == nil {
+		n, err := batch()
+		if err != nil && ctx.Err() == nil {
+			a.Log.Error("clean-up failed", slog.String("of", what), slog.Any("error", err))
+		}
+		if err != nil || n < pruneBatch {
+			return
+		}
+		select {
+		case <-time.After(pruneBreath):
+		case <-ctx.Done():
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/uuid/v5"
@@ -210,7 +209,7 @@ func (a *App) startSession(c *gin.Context, f *flow, identity models.Identity, ha
 		Lifetime: a.SessionLifetime, Idle: a.SessionIdle,
 	}
 	if remember || f.API {
-		in.Lifetime, in.Idle = a.RememberLifetime, a.RememberIdle
+		in.Lifetime, in.Idle, in.Remember = a.RememberLifetime, a.RememberIdle, remember
 	}
 	if !f.API {
 		held, err := a.held(c)
@@ -225,11 +224,7 @@ func (a *App) startSession(c *gin.Context, f *flow, identity models.Identity, ha
 	if err != nil || f.API {
 		return &session, err
 	}
-	maxAge := 0
-	if remember {
-		maxAge = int(in.Lifetime / time.Second)
-	}
-	if err := setSession(c, &session, maxAge); err != nil {
+	if err := a.setSession(c, &session); err != nil {
 		return nil, err
 	}
 	return &session, a.rememberDevice(c, identity.Email, hash)

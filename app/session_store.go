@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -118,14 +119,15 @@ func (a *App) markSeen(session *models.Session, now time.Time) {
 	}
 	used := *session
 	used.LastSeenAt = now
-	select {
-	case a.seen <- used:
-	default:
-	}
+	a.later(func(ctx context.Context) error { return a.store.Sessions.Seen(ctx, used) })
 }
 
-// setSession gives the browser the cookie of a session that was just started.
-func setSession(c *gin.Context, session *models.Session, maxAge int) error {
+// setSession gives the browser the cookie of a session that has just got its token.
+func (a *App) setSession(c *gin.Context, session *models.Session) error {
+	maxAge := 0
+	if session.Remember {
+		maxAge = int(session.LatestExpiresAt.Sub(a.Now()) / time.Second)
+	}
 	stored := sessions.Default(c)
 	stored.Set(keySession, session)
 	stored.Options(sessions.Options{MaxAge: maxAge})

@@ -67,9 +67,9 @@ func (a *App) sessionJSON(c *gin.Context, s *models.Session) sessionJSON {
 		state = "active"
 	}
 	return sessionJSON{
-		ID: s.ID, Active: s.Active(a.Now()), IssuedAt: s.AuthenticatedAt, AuthenticatedAt: s.AuthenticatedAt,
+		ID: s.ID, Active: s.Active(a.Now()), IssuedAt: s.AuthenticatedAt, AuthenticatedAt: s.ConfirmedAt,
 		ExpiresAt: s.ExpiresAt, AuthenticatorLevel: "aal1",
-		AuthenticationMethods: []methodJSON{{Method: s.Method, AAL: "aal1", CompletedAt: s.AuthenticatedAt}},
+		AuthenticationMethods: []methodJSON{{Method: s.Method, AAL: "aal1", CompletedAt: s.ConfirmedAt}},
 		Devices:               []deviceJSON{{ID: s.ID, IPAddress: s.IPAddress, UserAgent: s.UserAgent}},
 		Identity: identityJSON{
 			ID: identity.ID, SchemaID: "default", SchemaURL: a.origin(c) + pathSchema, State: state,

@@ -26,6 +26,7 @@ var migrations = []*gormigrate.Migration{
 				ID             uuid.UUID `gorm:"type:uuid;primaryKey"`
 				Email          string    `gorm:"not null;uniqueIndex"`
 				Name           string    `gorm:"not null"`
+				Groups         string    `gorm:"not null"`
 				Active         bool      `gorm:"not null"`
 				StateChangedAt time.Time `gorm:"not null"`
 				CreatedAt      time.Time `gorm:"not null"`
@@ -45,10 +46,12 @@ var migrations = []*gormigrate.Migration{
 				IdentityID      uuid.UUID `gorm:"type:uuid;not null;index:,composite:person,priority:1"`
 				Identity        *Identity `gorm:"constraint:OnDelete:CASCADE"`
 				AuthenticatedAt time.Time `gorm:"not null;index:,composite:person,priority:2"`
+				ConfirmedAt     time.Time `gorm:"not null"`
 				LastSeenAt      time.Time `gorm:"not null"`
-				ExpiresAt       time.Time `gorm:"not null;index"`
+				ExpiresAt       time.Time `gorm:"not null;index;index:idx_sessions_unended,where:ended_at IS NULL"`
 				IdleSeconds     int64     `gorm:"not null"`
 				LatestExpiresAt time.Time `gorm:"not null"`
+				Remember        bool      `gorm:"not null"`
 				Method          string    `gorm:"not null"`
 				IPAddress       string    `gorm:"not null"`
 				UserAgent       string    `gorm:"not null"`
@@ -61,18 +64,63 @@ var migrations = []*gormigrate.Migration{
 				RetryAt  time.Time `gorm:"not null"`
 				ForgetAt time.Time `gorm:"not null;index"`
 			}
+			type End struct {
+				Seq       int64     `gorm:"primaryKey;autoIncrement"`
+				SessionID uuid.UUID `gorm:"type:uuid;not null"`
+				Reason    string    `gorm:"not null"`
+				At        time.Time `gorm:"not null;index"`
+			}
+			type Failure struct {
+				ID         uuid.UUID `gorm:"type:uuid;primaryKey"`
+				IdentityID uuid.UUID `gorm:"type:uuid;not null;index:,composite:person,priority:1"`
+				Identity   *Identity `gorm:"constraint:OnDelete:CASCADE"`
+				FirstAt    time.Time `gorm:"not null"`
+				LastAt     time.Time `gorm:"not null;index;index:,composite:person,priority:2"`
+				Count      int       `gorm:"not null"`
+				IPAddress  string    `gorm:"not null"`
+				UserAgent  string    `gorm:"not null"`
+			}
+			type App struct {
+				Name      string    `gorm:"primaryKey"`
+				LogoutURL string    `gorm:"not null"`
+				Send      string    `gorm:"not null"`
+				CreatedAt time.Time `gorm:"not null"`
+			}
+			type Delivery struct {
+				ID          uuid.UUID `gorm:"type:uuid;primaryKey"`
+				AppName     string    `gorm:"not null;index:idx_deliveries_pending,where:state = 'pending',priority:1"`
+				App         *App      `gorm:"foreignKey:AppName;constraint:OnDelete:CASCADE"`
+				SessionID   uuid.UUID `gorm:"type:uuid;not null;index"`
+				IdentityID  uuid.UUID `gorm:"type:uuid;not null"`
+				Reason      string    `gorm:"not null"`
+				State       string    `gorm:"not null"`
+				Attempts    int       `gorm:"not null"`
+				NextAt      time.Time `gorm:"not null;index:idx_deliveries_pending,where:state = 'pending',priority:2"`
+				LeasedUntil time.Time `gorm:"not null"`
+				GiveUpAt    time.Time `gorm:"not null"`
+				Status      int       `gorm:"not null"`
+				Note        string    `gorm:"not null"`
+				CreatedAt   time.Time `gorm:"not null;index"`
+				UpdatedAt   time.Time `gorm:"not null"`
+			}
+			type SigningKey struct {
+				ID         string    `gorm:"primaryKey"`
+				PrivateKey []byte    `gorm:"not null"`
+				CreatedAt  time.Time `gorm:"not null"`
+				RetiresAt  *time.Time
+			}
 			type Secret struct {
 				Name      string    `gorm:"primaryKey"`
 				Value     []byte    `gorm:"not null"`
 				CreatedAt time.Time `gorm:"not null"`
 			}
-			// A row that is found by its key lies with it, which saves a second search. Sessions are
+			// A row that is found by its key lies with it, which saves a second search. The others are
 			// found in other ways.
 			clustered := tx.Set("gorm:table_options", "WITHOUT ROWID").Migrator()
-			if err := clustered.CreateTable(&Identity{}, &Credential{}, &Attempt{}, &Secret{}); err != nil {
+			if err := clustered.CreateTable(&Identity{}, &Credential{}, &Attempt{}, &Secret{}, &App{}, &SigningKey{}); err != nil {
 				return err
 			}
-			return tx.Migrator().CreateTable(&Session{})
+			return tx.Migrator().CreateTable(&Session{}, &End{}, &Failure{}, &Delivery{})
 		},
 	},
 }

@@ -60,22 +60,19 @@ type PasswordChange struct {
 // SetPassword changes a password and returns how many sessions that ended.
 func (s Identities) SetPassword(ctx context.Context, id uuid.UUID, change PasswordChange) (ended int, err error) {
 	now := s.now()
-	err = s.write(ctx, func(tx *gorm.DB) error {
+	ended, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
 		credential := gorm.G[Credential](tx).Where("identity_id = ? AND method = ?", id, MethodPassword)
 		if change.Old != "" {
 			credential = credential.Where("hash = ?", change.Old)
 		}
 		n, err := credential.Set(set("hash", change.Hash), set("updated_at", now)).Update(ctx)
-		if err != nil {
-			return err
+		if err == nil && n == 0 {
+			err = ErrChanged
 		}
-		if n == 0 {
-			return ErrChanged
+		if err != nil || !change.EndSessions {
+			return 0, err
 		}
-		if change.EndSessions {
-			ended, err = end(ctx, tx, now, EndedByPasswordChange, "identity_id = ? AND id <> ?", id, change.Keep)
-		}
-		return err
+		return end(ctx, tx, now, EndedByPasswordChange, "identity_id = ? AND id <> ?", id, change.Keep)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("change the password of identity %s: %w", id, err)

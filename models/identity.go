@@ -17,6 +17,7 @@ type Identity struct {
 	ID             uuid.UUID
 	Email          string // as NormalizeEmail returns it
 	Name           string // may be empty
+	Groups         Groups // what apps they may use, by ACCESS
 	Active         bool
 	StateChangedAt time.Time
 	CreatedAt      time.Time
@@ -125,20 +126,16 @@ func (s Identities) Disable(ctx context.Context, id uuid.UUID) error {
 
 func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) error {
 	now := s.now()
-	err := s.write(ctx, func(tx *gorm.DB) error {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).
 			Set(set("active", active), set("state_changed_at", now), set("updated_at", now)).Update(ctx)
-		if err != nil {
-			return err
+		if err == nil && n == 0 {
+			err = ErrNotFound
 		}
-		if n == 0 {
-			return ErrNotFound
+		if err != nil || active {
+			return 0, err
 		}
-		if active {
-			return nil
-		}
-		_, err = end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
-		return err
+		return end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
 	})
 	if err != nil {
 		return fmt.Errorf("set the state of identity %s: %w", id, err)
@@ -146,14 +143,19 @@ func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) er
 	return nil
 }
 
-// Delete removes a person's account with all that belongs to it, sessions included.
+// Delete ends a person's sessions, and removes their account with all that belongs to it.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
-	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
+	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
+		if err != nil {
+			return 0, err
+		}
+		n, err := gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
+		if err == nil && n == 0 {
+			err = ErrNotFound
+		}
+		return ended, err
 	})
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
 	if err != nil {
 		return fmt.Errorf("delete identity %s: %w", id, err)
 	}

@@ -23,22 +23,33 @@ var (
 
 // Store is everything that is stored.
 type Store struct {
-	Identities Identities
-	Sessions   Sessions
-	Attempts   Attempts
-	Secrets    Secrets
+	Identities  Identities
+	Activities  Activities
+	Sessions    Sessions
+	Ends        Ends
+	Apps        Apps
+	Deliveries  Deliveries
+	SigningKeys SigningKeys
+	Attempts    Attempts
+	Secrets     Secrets
+	onEnd       *func()
 }
 
 // New returns the store on a database that package db has opened. now is the clock: whatever its
 // zone and precision, times are stored in UTC and to the microsecond, which every database keeps.
 func New(db *gorm.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: db, now: clock}
+	t := table{db: db, now: clock, onEnd: new(func())}
 	if db.Name() == "sqlite" {
 		t.turn = make(chan struct{}, 1)
 	}
-	return &Store{Identities: Identities{t}, Sessions: Sessions{t}, Attempts: Attempts{t}, Secrets: Secrets{t}}
+	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
+		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd}
 }
+
+// OnEnd has do called whenever this process has ended sessions, after the commit. Set it before the
+// store is used.
+func (s *Store) OnEnd(do func()) { *s.onEnd = do }
 
 // table is what the methods of every table work with.
 type table struct {
@@ -47,6 +58,8 @@ type table struct {
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.
 	turn chan struct{}
+	// onEnd points to what is called when sessions have ended; to nil if nothing is.
+	onEnd *func()
 }
 
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
@@ -76,6 +89,15 @@ func (t table) update(ctx context.Context, do func(tx *gorm.DB) (int, error)) (n
 		n, err = do(tx)
 		return err
 	})
+	return n, err
+}
+
+// ending is update for a transaction that ends sessions and returns how many.
+func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (int, error)) (int, error) {
+	n, err := t.update(ctx, do)
+	if err == nil && n > 0 && *t.onEnd != nil {
+		(*t.onEnd)()
+	}
 	return n, err
 }
 

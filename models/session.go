@@ -21,11 +21,13 @@ type Session struct {
 	TokenHash       []byte // SHA-256: who reads the database can sign nobody in
 	IdentityID      uuid.UUID
 	Identity        *Identity // set by ByToken and Start
-	AuthenticatedAt time.Time
+	AuthenticatedAt time.Time // when it began
+	ConfirmedAt     time.Time // when its person last proved who they are
 	LastSeenAt      time.Time
 	ExpiresAt       time.Time // moves with use, up to LatestExpiresAt; the end, once it has ended
 	IdleSeconds     int64
 	LatestExpiresAt time.Time
+	Remember        bool // its cookie outlives the browser
 	Method          string
 	IPAddress       string
 	UserAgent       string
@@ -48,7 +50,8 @@ const (
 	EndedByPasswordChange Reason = "password_changed"
 	EndedByDisabling      Reason = "disabled"
 	EndedByOperator       Reason = "operator"
-	Expired               Reason = "expired" // noted when it would have been ended
+	EndedByDeletion       Reason = "deleted" // with the account
+	Expired               Reason = "expired"
 )
 
 // tokenLength is the length of what crypto/rand.Text returns: 130 bits in base 32.
@@ -82,6 +85,7 @@ type SignIn struct {
 	UserAgent string
 	Lifetime  time.Duration // at most
 	Idle      time.Duration // without use
+	Remember  bool          // the cookie is to outlive the browser
 	// PasswordHash is what the password was verified against. If it is no longer what is stored,
 	// no session is started: a change of password must outrun whoever knew the old one.
 	PasswordHash string
@@ -99,34 +103,23 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 	now := s.now()
 	session := Session{
 		ID: id, Token: rand.Text(), IdentityID: in.Identity.ID, Identity: &in.Identity,
-		AuthenticatedAt: now, LastSeenAt: now,
+		AuthenticatedAt: now, ConfirmedAt: now, LastSeenAt: now,
 		ExpiresAt: now.Add(min(in.Lifetime, in.Idle)), LatestExpiresAt: now.Add(in.Lifetime),
-		IdleSeconds: int64(in.Idle / time.Second),
-		Method:      MethodPassword, IPAddress: in.IPAddress, UserAgent: in.UserAgent,
+		IdleSeconds: int64(in.Idle / time.Second), Remember: in.Remember,
+		Method: MethodPassword, IPAddress: in.IPAddress, UserAgent: in.UserAgent,
 	}
 	session.TokenHash = hashToken(session.Token)
 
-	err = s.write(ctx, func(tx *gorm.DB) error {
-		// The lock keeps a change of password or state, on a database where writers run side by
-		// side, from slipping in between this check and the commit.
-		_, err := gorm.G[Credential](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
-			Where("identity_id = ? AND method = ? AND hash = ?", in.Identity.ID, MethodPassword, in.PasswordHash).Take(ctx)
-		if err == nil {
-			_, err = gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
-				Where("id = ? AND active", in.Identity.ID).Take(ctx)
-		}
-		if errors.Is(err, gorm.ErrRecordNotFound) {
-			return ErrChanged
-		}
-		if err != nil {
-			return err
+	_, err = s.ending(ctx, func(tx *gorm.DB) (n int, err error) {
+		if err := unchanged(ctx, tx, in.Identity.ID, in.PasswordHash); err != nil {
+			return 0, err
 		}
 		if in.Replaces != uuid.Nil {
-			if _, err := end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
-				return err
+			if n, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
+				return 0, err
 			}
 		}
-		return gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
+		return n, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("start a session: %w", err)
@@ -134,11 +127,52 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 	return session, nil
 }
 
+// unchanged returns ErrChanged if the person has been disabled or deleted, or their password is no
+// longer the one with that hash. Its lock keeps such a change, on a database where writers run side
+// by side, from slipping in before the commit.
+func unchanged(ctx context.Context, tx *gorm.DB, person uuid.UUID, passwordHash string) error {
+	_, err := gorm.G[Credential](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
+		Where("identity_id = ? AND method = ? AND hash = ?", person, MethodPassword, passwordHash).Take(ctx)
+	if err == nil {
+		_, err = gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
+			Where("id = ? AND active", person).Take(ctx)
+	}
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return ErrChanged
+	}
+	return err
+}
+
+// Confirm notes that the session's person has proved anew who they are, by the password with that
+// hash. The session gets a new token (ASVS 7.2.4); who holds the old one is signed out. It returns
+// ErrNotFound if the session has ended meanwhile, and ErrChanged as Start does.
+func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash string) (Session, error) {
+	now, old := s.now(), session.TokenHash
+	session.Token = rand.Text()
+	session.TokenHash, session.ConfirmedAt = hashToken(session.Token), now
+	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+		if err := unchanged(ctx, tx, session.IdentityID, passwordHash); err != nil {
+			return 0, err
+		}
+		n, err := gorm.G[Session](tx).
+			Where("id = ? AND token_hash = ? AND ended_at IS NULL AND expires_at > ?", session.ID, old, now).
+			Set(set("token_hash", session.TokenHash), set("confirmed_at", now)).Update(ctx)
+		if err == nil && n == 0 {
+			err = ErrNotFound
+		}
+		return n, err
+	})
+	if err != nil {
+		return Session{}, fmt.Errorf("confirm session %s: %w", session.ID, err)
+	}
+	return session, nil
+}
+
 // byToken is read for every request of every app, so it names its columns and is sent and scanned
 // by hand: less than half the time of a GORM join.
-const byToken = `SELECT s.id, s.authenticated_at, s.last_seen_at, s.expires_at, s.idle_seconds, s.latest_expires_at,
-	s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
-	i.id, i.email, i.name, i.active, i.state_changed_at, i.created_at, i.updated_at
+const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at, s.expires_at, s.idle_seconds,
+	s.latest_expires_at, s.remember, s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
+	i.id, i.email, i.name, i.groups, i.active, i.state_changed_at, i.created_at, i.updated_at
 	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = ?`
 
 // ByToken returns the session of a token, whether it is active or not, with its identity.
@@ -164,9 +198,10 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 		return Session{}, ErrNotFound
 	}
 	err = rows.Scan(
-		&session.ID, &session.AuthenticatedAt, &session.LastSeenAt, &session.ExpiresAt, &session.IdleSeconds,
-		&session.LatestExpiresAt, &session.Method, &session.IPAddress, &session.UserAgent, &session.EndedAt,
-		&session.EndReason, &identity.ID, &identity.Email, &identity.Name, &identity.Active,
+		&session.ID, &session.AuthenticatedAt, &session.ConfirmedAt, &session.LastSeenAt, &session.ExpiresAt,
+		&session.IdleSeconds, &session.LatestExpiresAt, &session.Remember, &session.Method, &session.IPAddress,
+		&session.UserAgent, &session.EndedAt, &session.EndReason, &identity.ID, &identity.Email, &identity.Name,
+		&identity.Groups, &identity.Active,
 		&identity.StateChangedAt, &identity.CreatedAt, &identity.UpdatedAt)
 	if err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
@@ -206,7 +241,34 @@ func (s Sessions) EndOthers(ctx context.Context, person, keep uuid.UUID) (int, e
 	return n, nil
 }
 
-// endBatch keeps the operator's EndAll from holding up everybody's sign-ins.
+// EndOlder ends the sessions of a person that began up to a time, and returns how many it ended.
+func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
+	n, err := s.end(ctx, EndedByPerson, "identity_id = ? AND authenticated_at <= ?", person, upTo.UTC())
+	if err != nil {
+		return 0, fmt.Errorf("end the older sessions of %s: %w", person, err)
+	}
+	return n, nil
+}
+
+// EndEverywhere signs a person out of the session they are using and of all others, and returns how
+// many it ended.
+func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (int, error) {
+	now := s.now()
+	n, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+		this, err := end(ctx, tx, now, EndedByLogout, "identity_id = ? AND id = ?", person, here)
+		if err != nil {
+			return 0, err
+		}
+		others, err := end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
+		return this + others, err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("end the sessions of %s: %w", person, err)
+	}
+	return n, nil
+}
+
+// endBatch keeps an end of many sessions from holding up everybody's sign-ins.
 const endBatch = 1000
 
 // EndAll ends the sessions of one person, or with uuid.Nil everybody's, and returns how many it
@@ -227,22 +289,59 @@ func (s Sessions) EndAll(ctx context.Context, person uuid.UUID) (int, error) {
 	}
 }
 
-func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
-	return s.update(ctx, func(tx *gorm.DB) (int, error) { return end(ctx, tx, s.now(), why, which, args...) })
+// Expire ends up to limit sessions whose time has run out, and returns how many it ended. Nobody
+// is signed in by them any more; now others are told.
+func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
+	const due = "ended_at IS NULL AND expires_at <= ?"
+	// Looking takes no turn from those who write.
+	found, err := gorm.G[Session](s.db).Select("id").Where(due, s.now()).Limit(1).Find(ctx)
+	n := 0
+	if err == nil && len(found) > 0 {
+		n, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+			now := s.now()
+			return expire(ctx, tx, now, "id IN (SELECT id FROM sessions WHERE "+due+" LIMIT ?)", now, limit)
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("end expired sessions: %w", err)
+	}
+	return n, nil
 }
 
-// end is the one place in which sessions end, and must run in a transaction. It returns how many
-// it ended. Those that have expired are marked as ended too, or a late note of their use (Seen) or
-// a clock that is set back would revive what was ended.
+func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
+	return s.ending(ctx, func(tx *gorm.DB) (int, error) { return end(ctx, tx, s.now(), why, which, args...) })
+}
+
+// end is the one place in which sessions end, and must run in a transaction of ending. It returns
+// how many it ended. Those that have expired are marked as ended too, or a late note of their use
+// (Seen) or a clock that is set back would revive what was ended.
 func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (int, error) {
-	n, err := gorm.G[Session](tx).Where(which, args...).Where("ended_at IS NULL AND expires_at > ?", now).
-		Set(set("ended_at", now), set("end_reason", why), set("expires_at", now)).Update(ctx)
+	n, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
 	if err != nil {
 		return 0, err
 	}
-	_, err = gorm.G[Session](tx).Where(which, args...).Where("ended_at IS NULL AND expires_at <= ?", now).
-		Set(set("ended_at", gorm.Expr("expires_at")), set("end_reason", Expired)).Update(ctx)
+	_, err = expire(ctx, tx, now, which, args...)
 	return n, err
+}
+
+// expire marks those as ended whose time has run out.
+func expire(ctx context.Context, tx *gorm.DB, now time.Time, which string, args ...any) (int, error) {
+	return markEnded(ctx, tx, now, Expired, gorm.Expr("expires_at"),
+		"("+which+") AND ended_at IS NULL AND expires_at <= ?", append(args, now)...)
+}
+
+// markEnded ends sessions as of a time, and leaves word of it for streams and apps.
+func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, asOf any, which string, args ...any) (int, error) {
+	var ended []Session
+	err := tx.WithContext(ctx).Raw("UPDATE sessions SET ended_at = ?, expires_at = ?, end_reason = ? WHERE "+which+
+		" RETURNING id, identity_id", append([]any{asOf, asOf, why}, args...)...).Scan(&ended).Error
+	if err != nil || len(ended) == 0 {
+		return 0, err
+	}
+	if err := noteEnds(ctx, tx, now, why, ended); err != nil {
+		return 0, err
+	}
+	return len(ended), queueDeliveries(ctx, tx, now, why, ended)
 }
 
 // Page is a part of a person's active sessions.

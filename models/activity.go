@@ -1,0 +1,133 @@
+package models
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gofrs/uuid/v5"
+	"gorm.io/gorm"
+)
+
+// Failure is sign-ins to an account that failed, in one place and within an hour.
+type Failure struct {
+	ID         uuid.UUID
+	IdentityID uuid.UUID
+	FirstAt    time.Time
+	LastAt     time.Time
+	Count      int
+	IPAddress  string
+	UserAgent  string
+}
+
+// Activity is something that happened to a person's account.
+type Activity struct {
+	At        time.Time
+	Kind      ActivityKind
+	Reason    Reason    // of an end
+	SessionID uuid.UUID // of a sign-in or an end
+	Count     int       // of failures
+	IPAddress string    // where the session was started, or the failures came from
+	UserAgent string
+}
+
+// ActivityKind is what an activity is.
+type ActivityKind string
+
+// The kinds of activities.
+const (
+	SignedIn     ActivityKind = "signed_in"
+	SignInFailed ActivityKind = "failed"
+	SessionEnded ActivityKind = "ended"
+)
+
+// Activities is what has happened to the accounts: sign-ins and ends are read from the sessions
+// themselves, and so can't disagree with them; failures have a table of their own.
+type Activities struct{ table }
+
+const (
+	// failureSpan is the time within which failures in one place are counted as one entry.
+	failureSpan = time.Hour
+	// maxFailures bounds what somebody who keeps failing can fill the database with.
+	maxFailures = 200
+)
+
+// NoteFailure notes that a sign-in to an account failed.
+func (s Activities) NoteFailure(ctx context.Context, f Failure) error {
+	id, err := uuid.NewV4()
+	if err != nil {
+		return fmt.Errorf("note a failure: %w", err)
+	}
+	at := f.LastAt.UTC().Truncate(time.Microsecond)
+	f.ID, f.FirstAt, f.LastAt, f.Count = id, at, at, 1
+	err = s.write(ctx, func(tx *gorm.DB) error {
+		n, err := gorm.G[Failure](tx).Where("identity_id = ? AND ip_address = ? AND user_agent = ? AND first_at > ?",
+			f.IdentityID, f.IPAddress, f.UserAgent, at.Add(-failureSpan)).
+			Set(set("count", gorm.Expr("count + 1")), set("last_at", at)).Update(ctx)
+		if err != nil || n > 0 {
+			return err
+		}
+		// An account that was deleted meanwhile has nobody to tell.
+		if _, err := gorm.G[Identity](tx).Where("id = ?", f.IdentityID).Take(ctx); err != nil {
+			return err
+		}
+		if err := gorm.G[Failure](tx).Create(ctx, &f); err != nil {
+			return err
+		}
+		_, err = gorm.G[Failure](tx).Where(`identity_id = ? AND id NOT IN
+			(SELECT id FROM failures WHERE identity_id = ? ORDER BY last_at DESC LIMIT ?)`,
+			f.IdentityID, f.IdentityID, maxFailures).Delete(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note a failure: %w", notFound(err))
+	}
+	return nil
+}
+
+// Of returns a person's activities since a time, the newest first, limit at most.
+func (s Activities) Of(ctx context.Context, person uuid.UUID, since time.Time, limit int) ([]Activity, error) {
+	since = since.UTC()
+	started, err := gorm.G[Session](s.db).Where("identity_id = ? AND authenticated_at > ?", person, since).
+		Order("authenticated_at DESC").Limit(limit).Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list sign-ins: %w", err)
+	}
+	ended, err := gorm.G[Session](s.db).Where("identity_id = ? AND expires_at > ? AND expires_at <= ?", person, since, s.now()).
+		Order("expires_at DESC").Limit(limit).Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list ends: %w", err)
+	}
+	failures, err := gorm.G[Failure](s.db).Where("identity_id = ? AND last_at > ?", person, since).
+		Order("last_at DESC").Limit(limit).Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list failures: %w", err)
+	}
+
+	var all []Activity
+	for _, v := range started {
+		all = append(all, Activity{At: v.AuthenticatedAt, Kind: SignedIn, SessionID: v.ID, IPAddress: v.IPAddress, UserAgent: v.UserAgent})
+	}
+	for _, v := range ended {
+		all = append(all, Activity{At: v.ExpiresAt, Kind: SessionEnded, Reason: cmp.Or(v.EndReason, Expired), SessionID: v.ID,
+			IPAddress: v.IPAddress, UserAgent: v.UserAgent})
+	}
+	for _, v := range failures {
+		all = append(all, Activity{At: v.LastAt, Kind: SignInFailed, Count: v.Count, IPAddress: v.IPAddress, UserAgent: v.UserAgent})
+	}
+	slices.SortStableFunc(all, func(x, y Activity) int { return y.At.Compare(x.At) })
+	return all[:min(limit, len(all))], nil
+}
+
+// PruneFailures removes up to limit failures from before a time; it returns how many.
+func (s Activities) PruneFailures(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+		return gorm.G[Failure](tx).Where("id IN (SELECT id FROM failures WHERE last_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove old failures: %w", err)
+	}
+	return n, nil
+}
