@@ -18,6 +18,7 @@ require (
 	github.com/gin-contrib/sessions v1.0.4
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-gormigrate/gormigrate/v2 v2.1.7
+	github.com/go-jose/go-jose/v4 v4.1.8
 	github.com/gofrs/uuid/v5 v5.5.1
 	github.com/gorilla/sessions v1.4.0
 	github.com/mileusna/useragent v1.3.5
