@@ -2,6 +2,7 @@ package backchannel
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,6 +151,7 @@ func refusal(said string, body []byte, token string) string {
 func reason(err error) string {
 	var refused notPublic
 	var dns *net.DNSError
+	var plain tls.RecordHeaderError
 	switch {
 	case errors.As(err, &refused):
 		return refused.Error()
@@ -161,8 +163,10 @@ func reason(err error) string {
 		return "no answer in time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return "the connection was closed before an answer"
+	case errors.As(err, &plain):
+		return "the host speaks no TLS at that port: it may be one for http://"
 	}
-	return err.Error()
+	return strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
 }
 
 func isTimeout(err error) bool {
