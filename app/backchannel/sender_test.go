@@ -183,7 +183,7 @@ func TestNoAnswerIsAFailure(t *testing.T) {
 			_, _ = io.Copy(c, endless{})
 		}), "header"},
 		"nobody there":             {"http://" + nobody.Addr().String(), "connection refused"},
-		"no such name":             {"http://nowhere.onion/", "the host's name can't be looked up: "},
+		"no address":               {"http://nowhere.onion/", "no suitable address"},
 		"a URL that can't be":      {"ftp://a.example/", "the URL does not begin with https://"},
 		"a secret in the URL":      {"https://ada:pw@a.example/", "the URL has a user name"},
 		"HTTPS where there's HTTP": {strings.Replace(receiver(t, func(http.ResponseWriter, *http.Request) {}), "http:", "https:", 1), "the host speaks no TLS at that port"},
