@@ -31,6 +31,8 @@ type cli struct {
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve the sign-in pages and the API. The default."`
 	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, password."`
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
+	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
+	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -142,7 +144,7 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 func announce(ctx context.Context, config *app.Config, latchkey *app.App, listener net.Listener) error {
 	address := strings.TrimSuffix(config.BaseURL, "/")
 	if address == "" {
-		address = "http://" + reachable(listener.Addr().String())
+		address = "http://" + app.Reachable(listener.Addr().String())
 	}
 	fmt.Printf("Latchkey is at %s\n", address)
 	setup, err := latchkey.SetupURL(ctx, address)
@@ -153,18 +155,6 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 		fmt.Printf("Make the first account: %s\n", setup)
 	}
 	return nil
-}
-
-// reachable turns an address that is listened on into one to connect to from this machine.
-func reachable(listening string) string {
-	host, port, err := net.SplitHostPort(listening)
-	if err != nil {
-		return listening
-	}
-	if host == "" || host == "127.0.0.1" || net.ParseIP(host).IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }
 
 func withDatabase(ctx context.Context, config *app.Config, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
@@ -181,7 +171,7 @@ type healthcheckCmd struct{}
 func (healthcheckCmd) Run(ctx context.Context, config *app.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	url := "http://" + reachable(config.Address()) + "/auth/health/ready"
+	url := "http://" + app.Reachable(config.Address()) + "/auth/health/ready"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -159,7 +159,7 @@ func TestWhereItListens(t *testing.T) {
 		"127.0.0.1:8080": "localhost:8080", "[::]:5000": "localhost:5000", "0.0.0.0:5000": "localhost:5000", ":5000": "localhost:5000",
 		"127.0.0.2:80": "127.0.0.2:80", "192.0.2.1:80": "192.0.2.1:80", "[::1]:80": "[::1]:80",
 	} {
-		require.Equal(t, want, reachable(listening), listening)
+		require.Equal(t, want, app.Reachable(listening), listening)
 	}
 }
 

@@ -36,6 +36,7 @@ type App struct {
 	lines    lines // of who tries a password
 	setup    setup
 	notes    chan note // on their way to the database
+	outbox   outbox
 	engine   *gin.Engine
 }
 
@@ -56,6 +57,11 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		setup:    setup{token: rand.Text()},
 		notes:    make(chan note, 256),
 	}
+	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
+	if a.outbox.notifier, err = NewNotifier(context.Background(), config, a.store); err != nil {
+		return nil, err
+	}
+	a.store.OnEnd(a.outbox.rouse)
 	key, err := a.store.Secrets.Get(context.Background(), "seal")
 	if err != nil {
 		return nil, err
@@ -110,6 +116,7 @@ func (a *App) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { every(ctx, pruneEvery, a.prune) })
 	running.Go(func() { every(ctx, expireEvery, a.expire) })
+	running.Go(func() { a.deliver(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
 	for {
 		select {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,8 @@ type Config struct {
 	LoginReturnURL     string   `env:"LOGIN_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing in without return_to. Default: the account page." group:"Apps"`
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
+
+	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Tell apps of a sign-out only at public addresses: 'latchkey app add' then is of no use for loopback, private and link-local ones." group:"Apps"`
 
 	Registration      string `env:"REGISTRATION" default:"closed" enum:"closed,open" help:"closed: accounts are made by the setup link and 'latchkey user add'. open: by anybody. Default: ${default}." group:"People"`
 	PasswordMinLength int    `env:"PASSWORD_MIN_LENGTH" default:"8" placeholder:"N" help:"Least length of a new password, in characters. Default: ${default}." group:"People"`
@@ -71,6 +74,18 @@ func (c *Config) Address() string {
 	return "localhost:8080"
 }
 
+// Reachable turns an address that is listened on into one to connect to from this machine.
+func Reachable(listening string) string {
+	host, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		return listening
+	}
+	if host == "" || host == "127.0.0.1" || net.ParseIP(host).IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // PasswordParams are the costs of a password hash.
 func (c *Config) PasswordParams() password.Params {
 	return password.Params{MemoryKiB: c.PasswordMemory, Passes: c.PasswordPasses, Lanes: c.PasswordLanes}
@@ -80,6 +95,7 @@ func (c *Config) PasswordParams() password.Params {
 type settings struct {
 	Config
 	baseOrigin     string // of BASE_URL; "" while it is unset
+	issuer         string // of logout tokens: baseOrigin, or where this machine reaches the server
 	https          bool
 	returns        returnto.Rules
 	trustedProxies []netip.Prefix
@@ -139,6 +155,7 @@ func (c *Config) check() (settings, error) {
 	} else if c.CookieDomain != "" {
 		return s, errors.New("COOKIE_DOMAIN is set without BASE_URL: set both")
 	}
+	s.issuer = cmp.Or(s.baseOrigin, "http://"+Reachable(c.Address()))
 	for _, proxy := range c.TrustedProxies {
 		prefix, err := parsePrefix(proxy)
 		if err != nil {

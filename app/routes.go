@@ -18,6 +18,7 @@ const (
 	pathSchema       = "/auth/schemas/default"
 	pathSessions     = "/auth/sessions"
 	pathLogoutAPI    = "/auth/self-service/logout/api"
+	pathJWKS         = "/auth/.well-known/jwks.json"
 )
 
 // routes is every URL of the product, each with its handler beside it.
@@ -85,6 +86,9 @@ func (a *App) routes() (*gin.Engine, error) {
 	read(api, "", a.listSessions)
 	api.DELETE("", a.endOtherSessions)
 	api.DELETE("/:id", a.endSession)
+
+	// What apps verify their notices with.
+	read(auth, "/.well-known/jwks.json", a.jwks)
 
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)
