@@ -43,6 +43,7 @@ type site struct {
 	log   *bytes.Buffer // what was logged; read it after the requests are done
 
 	server *httptest.Server
+	stop   func() // ends what is done in the background
 }
 
 // newSite starts a site with default settings, cheap password hashes and what configure changes.
@@ -88,8 +89,11 @@ func (s *site) start(configure ...func(*app.Config)) {
 	background, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.app.Run(background) })
-	t.Cleanup(running.Wait)
-	t.Cleanup(stop)
+	s.stop = func() {
+		stop()
+		running.Wait()
+	}
+	t.Cleanup(s.stop)
 
 	s.server = httptest.NewUnstartedServer(s.app)
 	s.server.Config.MaxHeaderBytes = 1<<20 + 128<<10 // as in main.go
