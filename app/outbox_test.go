@@ -126,11 +126,13 @@ func (v *visitor) session() (session, person string) {
 }
 
 func TestAppIsToldOfALogout(t *testing.T) {
-	s := newSite(t, func(c *app.Config) { c.BaseURL = "https://login.example.com" })
+	s := newSite(t)
 	wiki := newReceiver(t)
 	s.addApp("wiki", wiki.url, models.SendBoth)
 	s.register("ada@example.com")
 	token := s.apiToken("ada@example.com")
+	s.stop()
+	s = s.restart(func(c *app.Config) { c.BaseURL = "https://login.example.com" })
 	who := s.visitor().get("/auth/sessions/whoami", with("X-Session-Token", token))
 
 	s.visitor().delete("/auth/self-service/logout/api", `{"session_token": "`+token+`"}`, with("Content-Type", "application/json"))
@@ -265,31 +267,29 @@ func TestAppThatFailsIsToldAgainEverMoreRarely(t *testing.T) {
 }
 
 func TestAppThatComesBackIsTold(t *testing.T) {
-	s := newSite(t)
-	wiki := newReceiver(t)
 	for name, answer := range map[string]http.HandlerFunc{
 		"fails":      answerWith(http.StatusServiceUnavailable),
 		"redirects":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
 		"dies":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"is unknown": answerWith(http.StatusNotFound),
 	} {
-		app := newReceiver(t)
-		app.answers(answer)
-		name = strings.ReplaceAll(name, " ", "-")
-		s.addApp(name, app.url, models.SendBoth)
-		defer func() {
-			s.awaitDelivery(name, models.Pending, 1)
-			app.answers(nil)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			wiki := newReceiver(t)
+			wiki.answers(answer)
+			s.addApp("wiki", wiki.url, models.SendBoth)
+			ada := s.signUp("ada@example.com")
+			ada.open(ada.logoutURL())
+			s.awaitDelivery("wiki", models.Pending, 1)
+			require.Equal(t, 1, wiki.count())
+
+			wiki.answers(nil)
 			s.clock.advance(time.Minute)
-			s.awaitDelivery(name, models.Delivered, 2)
-		}()
+
+			s.awaitDelivery("wiki", models.Delivered, 2)
+		})
 	}
-	s.addApp("wiki", wiki.url, models.SendBoth)
-	ada := s.signUp("ada@example.com")
-
-	ada.open(ada.logoutURL())
-
-	s.awaitDelivery("wiki", models.Delivered, 1)
 }
 
 func TestAppThatRefusesIsToldOnce(t *testing.T) {
