@@ -7,13 +7,14 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // answeredSession is a session whose start was answered, and what is known of its end.
 type answeredSession struct {
-	token        string
+	token, id    string
 	asked, ended bool // its end was asked for; that was answered
 }
 
@@ -24,7 +25,10 @@ func TestKilledServerKeepsItsWord(t *testing.T) {
 	// address has 50 free.
 	const rounds, clients = 5, 8
 	m := newMachine(t)
-	for i := range clients {
+	m.addUser(person(0))
+	wiki := newWiki(t)
+	m.do("", "app", "add", "wiki", wiki.url)
+	for i := 1; i < clients; i++ {
 		m.addUser(person(i))
 	}
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = clients
@@ -63,7 +67,9 @@ func TestKilledServerKeepsItsWord(t *testing.T) {
 		t.Logf("round %d: %d sign-ins and %d logouts were answered, %d logouts were not", round+1, started, ended, open)
 		require.NotZero(t, ended)
 	}
-	requireKept(t, m.start(), all)
+	s := m.start()
+	requireKept(t, s, all)
+	requireTold(t, s, wiki, all)
 }
 
 func person(i int) string { return fmt.Sprintf("person%d@example.com", i) }
@@ -80,11 +86,24 @@ func signInAndOut(s *server, address string, answered chan<- struct{}) (sessions
 			s.t.Errorf("a right password is refused: %s", login.body)
 			continue
 		}
-		session := answeredSession{token: login.text("session_token"), asked: i%2 == 0}
+		session := answeredSession{token: login.text("session_token"), id: login.text("session", "id"), asked: i%2 == 0}
 		if session.asked {
 			session.ended = s.logout(session.token).status == http.StatusNoContent
 		}
 		sessions = append(sessions, session)
+	}
+}
+
+// requireTold waits until the app has heard of every logout that was answered.
+func requireTold(t *testing.T, s *server, wiki *wiki, sessions []answeredSession) {
+	t.Helper()
+	for _, session := range sessions {
+		if session.ended {
+			// A lease of one who was killed is over in a minute.
+			s.awaitFor(3*time.Minute, "the app to be told", func() bool { return wiki.heardOf(session.id) })
+		} else if !session.asked {
+			require.False(t, wiki.heardOf(session.id), "the app was told of what has not ended")
+		}
 	}
 }
 

@@ -197,6 +197,11 @@ func (m *machine) start(args ...string) *server {
 // await waits for what the running process is about to do.
 func (s *server) await(what string, done func() bool) {
 	s.t.Helper()
+	s.awaitFor(patience, what, done)
+}
+
+func (s *server) awaitFor(patience time.Duration, what string, done func() bool) {
+	s.t.Helper()
 	deadline := time.After(patience)
 	for !done() {
 		select {
