@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -91,6 +92,9 @@ func (n *Notifier) published(ctx context.Context) ([]backchannel.Key, error) {
 			return nil, err
 		}
 	}
+	if len(keys) == 0 {
+		return nil, errors.New("there is no signing key; 'latchkey key rotate' makes one")
+	}
 	return keys, nil
 }
 
@@ -162,10 +166,13 @@ func (a *App) deliver(ctx context.Context) {
 	defer underWay.Wait()
 	tick := time.NewTicker(outboxEvery)
 	defer tick.Stop()
+	failing := false
 	for ctx.Err() == nil {
-		if err := a.deliverDue(ctx, &underWay); err != nil && ctx.Err() == nil {
-			a.Log.Error("apps not told", slog.Any("error", err))
+		err := a.deliverDue(ctx, &underWay)
+		if err != nil && !failing && ctx.Err() == nil { // an outage is one line, not two a second
+			a.Log.Error("apps can't be told for now", slog.Any("error", err))
 		}
+		failing = err != nil
 		select {
 		case <-a.outbox.wake:
 		case <-tick.C:

@@ -1,0 +1,100 @@
+package models_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gofrs/uuid/v5"
+	"github.com/stretchr/testify/require"
+
+	"latchkey/models"
+)
+
+// toldOf registers an app and ends so many sessions.
+func toldOf(t *testing.T, w *world, app string, sessions int) {
+	t.Helper()
+	require.NoError(t, w.Apps.Add(t.Context(), models.App{Name: app, LogoutURL: "https://app.example.com/", Send: models.SendBoth}))
+	ada := w.person(app + "@example.com")
+	for range sessions {
+		w.start(ada)
+	}
+	n, err := w.Sessions.EndAll(t.Context(), ada.ID)
+	require.NoError(t, err)
+	require.Equal(t, sessions, n)
+}
+
+func TestDeliveryIsClaimedOnce(t *testing.T) {
+	w := newWorld(t)
+	toldOf(t, w, "wiki", 40)
+	var mu sync.Mutex
+	claimed := map[uuid.UUID]int{}
+	var working sync.WaitGroup
+	for range 4 {
+		working.Go(func() {
+			instance := models.New(w.db, func() time.Time { return w.now })
+			for {
+				got, err := instance.Deliveries.Claim(t.Context(), "wiki", 3, time.Minute)
+				if err != nil {
+					t.Error(err)
+				}
+				if err != nil || len(got) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, d := range got {
+					claimed[d.ID]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	working.Wait()
+
+	require.Len(t, claimed, 40)
+	for id, times := range claimed {
+		require.Equal(t, 1, times, id)
+	}
+}
+
+func TestDeliveryIsWrittenIfAndOnlyIfTheEndIs(t *testing.T) {
+	w := newWorld(t)
+	toldOf(t, w, "wiki", 2)
+	bob := w.person("bob@example.com")
+	session := w.start(bob)
+
+	// The same transaction: what keeps the delivery from being written keeps the session.
+	require.NoError(t, w.db.Exec("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'full'); END").Error)
+	require.ErrorContains(t, w.Sessions.End(t.Context(), session.ID, models.EndedByLogout), "full")
+	kept, err := w.Sessions.ByToken(t.Context(), session.Token)
+	require.NoError(t, err)
+	require.True(t, kept.Active(w.now))
+
+	require.NoError(t, w.db.Exec("DROP TRIGGER full").Error)
+	require.NoError(t, w.Sessions.End(t.Context(), session.ID, models.EndedByLogout))
+	require.NoError(t, w.Sessions.End(t.Context(), session.ID, models.EndedByOperator))
+	told, err := w.Deliveries.OfSession(t.Context(), session.ID)
+	require.NoError(t, err)
+	require.Len(t, told, 1, "a session ends once")
+	require.Equal(t, models.EndedByLogout, told[0].Reason)
+	require.Equal(t, bob.ID, told[0].IdentityID)
+}
+
+func TestOldDeliveriesAreRemovedUnlessTheyWait(t *testing.T) {
+	w := newWorld(t)
+	toldOf(t, w, "wiki", 3)
+	claimed, err := w.Deliveries.Claim(t.Context(), "wiki", 2, time.Minute)
+	require.NoError(t, err)
+	for _, d := range claimed {
+		d.State = models.Delivered
+		require.NoError(t, w.Deliveries.Settle(t.Context(), d))
+	}
+
+	n, err := w.Deliveries.Prune(t.Context(), w.now.Add(time.Hour), 100)
+
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	left, err := w.Deliveries.Log(t.Context(), "", models.Pending, 100)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
