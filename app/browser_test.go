@@ -62,8 +62,8 @@ func startChromium(t testing.TB) context.Context {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-			// Nothing is reached but this machine, which has a second name.
-			chromedp.Flag("host-resolver-rules", "MAP "+unknownHost+" 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+			// Nothing is reached but this machine, which has more names.
+			chromedp.Flag("host-resolver-rules", "MAP "+unknownHost+" 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
 		allocator, freed := chromedp.NewExecAllocator(context.Background(), options...)
 		ctx, closed := chromedp.NewContext(allocator)
 		chromium.ctx, chromium.err = ctx, chromedp.Do(ctx)

@@ -265,3 +265,113 @@ func TestOryClientIsToldThatRegistrationIsClosed(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, res.StatusCode)
 	require.Equal(t, "self_service_flow_disabled", errorID(t, err))
 }
+
+func TestOryClientOfANativeAppGoesThroughTheWholeLoop(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	client, ctx := site.oryClient(), t.Context()
+	active := func(token string) bool {
+		t.Helper()
+		_, res, err := client.ToSession(ctx).XSessionToken(token).Execute()
+		if err != nil {
+			require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+			require.Equal(t, "session_inactive", errorID(t, err))
+		}
+		return err == nil
+	}
+
+	flow, _, err := client.CreateNativeRegistrationFlow(ctx).Execute()
+	require.NoError(t, err)
+	registered, _, err := client.UpdateRegistrationFlow(ctx).Flow(flow.Id).UpdateRegistrationFlowBody(
+		ory.UpdateRegistrationFlowWithPasswordMethodAsUpdateRegistrationFlowBody(
+			ory.NewUpdateRegistrationFlowWithPasswordMethod("password", goodPassword, map[string]any{"email": "ada@example.com"}))).Execute()
+	require.NoError(t, err)
+	phone := *registered.SessionToken
+	require.True(t, active(phone), "registration has signed in")
+
+	_, res, err := site.oryLogin("ada@example.com", "something else")
+	require.Error(t, err)
+	require.Equal(t, http.StatusBadRequest, res.StatusCode)
+	var tokens []string
+	for range 4 {
+		login, _, err := site.oryLogin("ada@example.com", goodPassword)
+		require.NoError(t, err)
+		require.Equal(t, registered.Identity.Id, login.Session.Identity.Id)
+		tokens = append(tokens, *login.SessionToken)
+		site.clock.advance(time.Second)
+	}
+
+	others, _, err := client.ListMySessions(ctx).XSessionToken(phone).Execute()
+	require.NoError(t, err)
+	require.Len(t, others, 4)
+	_, err = client.DisableMySession(ctx, others[0].Id).XSessionToken(phone).Execute() // the newest
+	require.NoError(t, err)
+	require.False(t, active(tokens[3]))
+	ended, _, err := client.DisableMyOtherSessions(ctx).XSessionToken(tokens[0]).Execute()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, *ended.Count)
+	require.False(t, active(phone) || active(tokens[1]) || active(tokens[2]))
+	require.True(t, active(tokens[0]))
+
+	logout := *ory.NewPerformNativeLogoutBody(tokens[0])
+	for range 2 { // once more does no harm
+		res, err = client.PerformNativeLogout(ctx).PerformNativeLogoutBody(logout).Execute()
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNoContent, res.StatusCode)
+	}
+	require.False(t, active(tokens[0]))
+}
+
+func TestOryClientUnderstandsEveryError(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	site.register("ada@example.com")
+	login, _, err := site.oryLogin("ada@example.com", goodPassword)
+	require.NoError(t, err)
+	client, ctx, token := site.oryClient(), t.Context(), *login.SessionToken
+	foreign := site.visitor().get("/auth/self-service/login/browser", asJSON).text("id")
+	expired, _, err := client.CreateNativeRegistrationFlow(ctx).Execute()
+	require.NoError(t, err)
+	site.clock.advance(time.Hour)
+	const unknown = "2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11"
+	register := ory.UpdateRegistrationFlowWithPasswordMethodAsUpdateRegistrationFlowBody(
+		ory.NewUpdateRegistrationFlowWithPasswordMethod("password", goodPassword, map[string]any{"email": "bob@example.com"}))
+	drop := func(_ any, res *http.Response, err error) (*http.Response, error) { return res, err }
+
+	for _, c := range []struct {
+		about  string
+		call   func() (*http.Response, error)
+		status int
+		id     string
+	}{
+		{"no token", func() (*http.Response, error) { return drop(client.ToSession(ctx).Execute()) }, 401, "session_inactive"},
+		{"a token that is none", func() (*http.Response, error) { return drop(client.ToSession(ctx).XSessionToken("x").Execute()) }, 401, "session_inactive"},
+		{"list without a token", func() (*http.Response, error) { return drop(client.ListMySessions(ctx).Execute()) }, 401, "session_inactive"},
+		{"end all without a token", func() (*http.Response, error) { return drop(client.DisableMyOtherSessions(ctx).Execute()) }, 401, "session_inactive"},
+		{"end one without a token", func() (*http.Response, error) { return client.DisableMySession(ctx, login.Session.Id).Execute() }, 401, "session_inactive"},
+		{"end one's own", func() (*http.Response, error) {
+			return client.DisableMySession(ctx, login.Session.Id).XSessionToken(token).Execute()
+		}, 400, ""},
+		{"end an unknown one", func() (*http.Response, error) {
+			return client.DisableMySession(ctx, unknown).XSessionToken(token).Execute()
+		}, 404, ""},
+		{"log out an unknown token", func() (*http.Response, error) {
+			return client.PerformNativeLogout(ctx).PerformNativeLogoutBody(*ory.NewPerformNativeLogoutBody("x")).Execute()
+		}, 403, ""},
+		{"an unknown flow", func() (*http.Response, error) { return drop(client.GetRegistrationFlow(ctx).Id("x").Execute()) }, 404, ""},
+		{"a flow of the other kind", func() (*http.Response, error) { return drop(client.GetLoginFlow(ctx).Id(expired.Id).Execute()) }, 404, ""},
+		{"a browser's flow", func() (*http.Response, error) { return drop(client.GetLoginFlow(ctx).Id(foreign).Execute()) }, 403, "security_identity_mismatch"},
+		{"an expired flow", func() (*http.Response, error) { return drop(client.GetRegistrationFlow(ctx).Id(expired.Id).Execute()) }, 410, "self_service_flow_expired"},
+		{"an expired flow, submitted", func() (*http.Response, error) {
+			return drop(client.UpdateRegistrationFlow(ctx).Flow(expired.Id).UpdateRegistrationFlowBody(register).Execute())
+		}, 410, "self_service_flow_expired"},
+		{"a return_to that is refused", func() (*http.Response, error) {
+			return drop(client.CreateNativeRegistrationFlow(ctx).ReturnTo("https://evil.example").Execute())
+		}, 400, "self_service_flow_return_to_forbidden"},
+	} {
+		res, err := c.call()
+		require.Error(t, err, c.about)
+		require.Equal(t, c.status, res.StatusCode, c.about)
+		require.Equal(t, c.id, errorID(t, err), c.about)
+	}
+	_, _, err = client.ToSession(ctx).XSessionToken(token).Execute()
+	require.NoError(t, err, "nothing was ended")
+}
