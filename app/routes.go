@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-gonic/gin"
@@ -108,8 +109,15 @@ var formPages = map[string]string{
 	"/auth/account/sessions/end":      pathAccount,
 }
 
+func formPage(path string) string {
+	if strings.HasPrefix(path, "/auth/account/sessions/end/") {
+		return pathAccount
+	}
+	return formPages[path]
+}
+
 func (a *App) methodNotAllowed(c *gin.Context) {
-	if page := formPages[c.Request.URL.Path]; page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
+	if page := formPage(c.Request.URL.Path); page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
 		if c.Request.URL.RawQuery != "" {
 			page += "?" + c.Request.URL.RawQuery // of the flow
 		}

@@ -210,6 +210,16 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	return session, nil
 }
 
+// ByID returns a session with its identity, whether it is active or not. It returns ErrNotFound if
+// there is none of that id.
+func (s Sessions) ByID(ctx context.Context, id uuid.UUID) (Session, error) {
+	session, err := gorm.G[Session](s.db).Joins(clause.Has("Identity"), nil).Where("sessions.id = ?", id).Take(ctx)
+	if err != nil {
+		return Session{}, fmt.Errorf("find session %s: %w", id, notFound(err))
+	}
+	return session, nil
+}
+
 // End ends the session for the given reason. It is safe to call twice: the first reason stands.
 // It returns ErrNotFound if there never was such a session.
 func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {

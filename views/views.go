@@ -81,6 +81,17 @@ type Session struct {
 	LastSeen string // "2 minutes ago"
 }
 
+// ConfirmPage asks for the password before something is done.
+type ConfirmPage struct {
+	Page
+	What     string // is to be done, after "to"
+	Action   string // of the form that waits
+	Email    string
+	ReturnTo string // of the form that waits; "" for none
+	Proof    string // of the session, for who clicks twice
+	Problem  string // with the password
+}
+
 // LogoutPage asks whether to sign out.
 type LogoutPage struct {
 	Page
