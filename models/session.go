@@ -251,6 +251,16 @@ func (s Sessions) EndOthers(ctx context.Context, person, keep uuid.UUID) (int, e
 	return n, nil
 }
 
+// CountOlder returns how many active sessions EndOlder would end.
+func (s Sessions) CountOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
+	n, err := gorm.G[Session](s.db).Where("identity_id = ? AND authenticated_at <= ? AND ended_at IS NULL AND expires_at > ?",
+		person, upTo.UTC(), s.now()).Count(ctx, "id")
+	if err != nil {
+		return 0, fmt.Errorf("count the older sessions of %s: %w", person, err)
+	}
+	return int(n), nil
+}
+
 // EndOlder ends the sessions of a person that began up to a time, and returns how many it ended.
 func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
 	n, err := s.end(ctx, EndedByPerson, "identity_id = ? AND authenticated_at <= ?", person, upTo.UTC())
