@@ -40,15 +40,20 @@ var doneMessages = map[string]string{
 // in, and nothing is left to do.
 func (a *App) atAccount(c *gin.Context) (*models.Session, bool) {
 	session, err := a.signedIn(c)
-	switch {
-	case err == nil:
-		return session, true
-	case errors.Is(err, errNoSession) && prefersHTML(c.Request):
-		seeOther(c, withReturnTo(pathLogin, pathAccount))
-	default:
-		a.fail(c, err)
+	if err != nil {
+		a.turnAway(c, err)
+		return nil, false
 	}
-	return nil, false
+	return session, true
+}
+
+// turnAway answers who can't be at the account page.
+func (a *App) turnAway(c *gin.Context, err error) {
+	if errors.Is(err, errNoSession) && prefersHTML(c.Request) {
+		seeOther(c, withReturnTo(pathLogin, pathAccount))
+		return
+	}
+	a.fail(c, err)
 }
 
 // showAccount fills in the page around what a form left there.
@@ -119,7 +124,8 @@ func (a *App) changeName(c *gin.Context) {
 }
 
 // changePassword answers POST /auth/account/password. It asks for the old password, so that an
-// unattended browser is not enough, and counts a wrong one like one at sign-in.
+// unattended browser is not enough (ASVS 5.0 7.5.1), and counts a wrong one like one at sign-in.
+// The right one confirms the session.
 func (a *App) changePassword(c *gin.Context) {
 	session, in, ok := a.accountForm(c)
 	if !ok {
@@ -144,6 +150,9 @@ func (a *App) changePassword(c *gin.Context) {
 		hash, err = a.hasher.Hash(ctx, in["new_password"])
 	}
 	if err == nil {
+		session, err = a.confirmAs(c, session, old)
+	}
+	if err == nil {
 		_, err = a.store.Identities.SetPassword(ctx, identity.ID, models.PasswordChange{
 			Hash: hash, Old: old, EndSessions: in["end_others"] != "", Keep: session.ID})
 	}
@@ -152,6 +161,8 @@ func (a *App) changePassword(c *gin.Context) {
 	}
 	var p *problem
 	switch {
+	case errors.Is(err, errNoSession):
+		a.turnAway(c, err)
 	case errors.Is(err, errCredentials), errors.Is(err, models.ErrChanged):
 		refuse(http.StatusBadRequest, views.AccountPage{OldPasswordProblem: "This is not your current password."})
 	case errors.Is(err, password.ErrBusy), errors.As(err, &p):
@@ -178,7 +189,7 @@ func (a *App) verifyAgain(c *gin.Context, identity *models.Identity, pass string
 
 // endSessionForm answers POST /auth/account/sessions/end/{id}.
 func (a *App) endSessionForm(c *gin.Context) {
-	session, _, ok := a.accountForm(c)
+	session, _, ok := a.confirmedForm(c, "end that session")
 	if !ok {
 		return
 	}
@@ -191,7 +202,7 @@ func (a *App) endSessionForm(c *gin.Context) {
 
 // endOtherSessionsForm answers POST /auth/account/sessions/end.
 func (a *App) endOtherSessionsForm(c *gin.Context) {
-	session, _, ok := a.accountForm(c)
+	session, _, ok := a.confirmedForm(c, "end all other sessions")
 	if !ok {
 		return
 	}
@@ -202,23 +213,27 @@ func (a *App) endOtherSessionsForm(c *gin.Context) {
 	accountDone(c, "sessions")
 }
 
-// accountForm returns who posts a form of the account page, and what it says. The form carries the
-// session it was made for: another person who has signed in since in this browser is not meant.
+// accountForm returns who posts a form of the account page, and what it says.
 func (a *App) accountForm(c *gin.Context) (*models.Session, fields, bool) {
 	session, ok := a.atAccount(c)
 	if !ok {
 		return nil, nil, false
 	}
 	in, err := readFields(c)
+	return session, in, a.meant(c, session, in, err)
+}
+
+// meant reports whether a form could be read and was meant for this session. The form carries the
+// session it was made for: another person who has signed in since in this browser is not meant.
+func (a *App) meant(c *gin.Context, session *models.Session, in fields, err error) bool {
 	if err == nil && in["session"] != "" && in["session"] != session.ID.String() {
 		err = &problem{code: http.StatusForbidden, id: errOtherBrowser.id, reason: fmt.Sprintf(
 			"Somebody has signed in anew in this browser since the page was loaded; now it is %s. Nothing was changed. Load the account page again.", person(session))}
 	}
 	if err != nil {
 		a.fail(c, err)
-		return nil, nil, false
 	}
-	return session, in, true
+	return err == nil
 }
 
 func accountDone(c *gin.Context, what string) {

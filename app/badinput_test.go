@@ -92,7 +92,7 @@ func TestMethodsThatAPathDoesNotHaveAreRefused(t *testing.T) {
 			page := ada.send(method, path, "", asPage)
 			if method == http.MethodGet && page.status == http.StatusSeeOther {
 				require.Equal(t, []string{http.MethodPost}, has, "only from a form to its page")
-				require.Regexp(t, "^/auth/(login|registration|account)$", page.header.Get("Location"), path)
+				require.Regexp(t, "^/auth/(login|registration|account|signed-out)$", page.header.Get("Location"), path)
 				continue
 			}
 			require.Equal(t, http.StatusMethodNotAllowed, page.status, "%s %s", method, path)

@@ -131,6 +131,7 @@ func TestKeyboardAloneFromSignInToSignOut(t *testing.T) {
 
 	b.arrives("ada@example.com")
 	tabTo("Sign out")
+	tabTo("Sign out everywhere")
 	tabTo("Change name")
 	b.press(kb.Enter)
 	tabTo("Name (optional)")

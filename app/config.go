@@ -49,7 +49,8 @@ type Config struct {
 	SessionIdle      time.Duration `env:"SESSION_IDLE" default:"12h" help:"How long it lasts without use. Default: ${default}." group:"Sessions"`
 	RememberLifetime time.Duration `env:"REMEMBER_LIFETIME" default:"720h" help:"How long a sign-in with 'keep me signed in', or of an API client, lasts at most. Default: ${default}." group:"Sessions"`
 	RememberIdle     time.Duration `env:"REMEMBER_IDLE" default:"168h" help:"How long it lasts without use. Default: ${default}." group:"Sessions"`
-	SessionRetention time.Duration `env:"SESSION_RETENTION" default:"2160h" help:"How long a session is kept on record after its end. Default: ${default}." group:"Sessions"`
+	ConfirmAfter     time.Duration `env:"CONFIRM_AFTER" default:"15m" help:"How old a sign-in may be to end other sessions. After that the person confirms the password first. Default: ${default}." group:"Sessions"`
+	SessionRetention time.Duration `env:"SESSION_RETENTION" default:"2160h" help:"How long a session is kept on record after its end, and how far back recent activity goes. Default: ${default}." group:"Sessions"`
 	ClearSiteData    string        `env:"CLEAR_SITE_DATA" default:"auto" placeholder:"VALUE" help:"Clear-Site-Data header after a sign-out, such as '\"cache\", \"storage\"'; 'off' for none. Default: \"cache\" when BASE_URL is https." group:"Sessions"`
 
 	SiteName   string `env:"SITE_NAME" default:"Latchkey" placeholder:"NAME" help:"Name on the pages. Default: ${default}." group:"Look"`
@@ -185,6 +186,7 @@ func (c *Config) check() (settings, error) {
 	}{
 		{"SESSION_LIFETIME", c.SessionLifetime}, {"SESSION_IDLE", c.SessionIdle},
 		{"REMEMBER_LIFETIME", c.RememberLifetime}, {"REMEMBER_IDLE", c.RememberIdle},
+		{"CONFIRM_AFTER", c.ConfirmAfter},
 	} {
 		if limit.d < time.Minute {
 			return s, fmt.Errorf("%s is %s: it must be a minute or more, such as 30m or 12h", limit.name, limit.d)

@@ -39,7 +39,7 @@ func start(t *testing.T, env map[string]string) (app.Config, error) {
 var settingNames = map[string]bool{"LISTEN": true, "PORT": true, "DATABASE_URL": true, "BASE_URL": true, "TRUSTED_PROXIES": true, "LOG_LEVEL": true,
 	"DEV": true, "COOKIE_DOMAIN": true, "ALLOWED_RETURN_URLS": true, "LOGIN_RETURN_URL": true, "LOGOUT_RETURN_URL": true, "CORS_ALLOWED_ORIGINS": true,
 	"REGISTRATION": true, "PASSWORD_MIN_LENGTH": true, "PASSWORD_MEMORY": true, "PASSWORD_PASSES": true, "PASSWORD_LANES": true, "SESSION_LIFETIME": true,
-	"SESSION_IDLE": true, "REMEMBER_LIFETIME": true, "REMEMBER_IDLE": true, "SESSION_RETENTION": true, "CLEAR_SITE_DATA": true, "SITE_NAME": true,
+	"SESSION_IDLE": true, "REMEMBER_LIFETIME": true, "REMEMBER_IDLE": true, "CONFIRM_AFTER": true, "SESSION_RETENTION": true, "CLEAR_SITE_DATA": true, "SITE_NAME": true,
 	"SITE_LOGO": true, "SITE_ACCENT": true}
 
 func TestWrongSettingStopsTheStartWithASentenceThatNamesIt(t *testing.T) {
@@ -67,6 +67,7 @@ func TestWrongSettingStopsTheStartWithASentenceThatNamesIt(t *testing.T) {
 		"SESSION_IDLE":        {"x", "0s", "-1h"},
 		"REMEMBER_LIFETIME":   {"x", "0s", "30 days"},
 		"REMEMBER_IDLE":       {"x", "0s"},
+		"CONFIRM_AFTER":       {"x", "0", "59s", "-15m", "15"},
 		"SESSION_RETENTION":   {"x", "-1s"},
 		"CLEAR_SITE_DATA":     {"\"cache\"\r\nX: y", "a\nb"},
 		"SITE_NAME":           {" ", "\t"},
@@ -119,6 +120,7 @@ func TestRightSettingsPass(t *testing.T) {
 		"SESSION_IDLE":         {"30m"},
 		"REMEMBER_LIFETIME":    {"720h"},
 		"REMEMBER_IDLE":        {"24h"},
+		"CONFIRM_AFTER":        {"1m", "15m", "8760h"},
 		"SESSION_RETENTION":    {"0s", "24h"},
 		"CLEAR_SITE_DATA":      {"auto", "off", `"cache", "storage"`, `"*"`},
 		"SITE_NAME":            {"Ada's cloud", "家"},
@@ -134,7 +136,7 @@ func TestRightSettingsPass(t *testing.T) {
 			require.NoError(t, err, "%s=%s", name, value)
 		}
 	}
-	require.Len(t, settingNames, 26)
+	require.Len(t, settingNames, 27)
 }
 
 func TestDefaultsAreThoseOfTheHelp(t *testing.T) {

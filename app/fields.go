@@ -137,6 +137,6 @@ func (in fields) readObject(decoder *json.Decoder, prefix string) error {
 // The fields of the forms, which must be of the right type.
 var (
 	texts = map[string]bool{"method": true, "identifier": true, "password": true, "csrf_token": true,
-		"traits.email": true, "traits.name": true, "name": true, "new_password": true, "session": true}
+		"traits.email": true, "traits.name": true, "name": true, "new_password": true, "session": true, "return_to": true, "proof": true}
 	boxes = map[string]bool{"remember": true, "end_others": true} // true and false, too
 )

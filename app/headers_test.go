@@ -62,7 +62,9 @@ func TestCookiesAreAsTightAsTheSettingsAllow(t *testing.T) {
 			logout := site.visitor().get("/auth/self-service/logout/browser", with("Cookie", session)).text("logout_url")
 			logout = site.url + logout[strings.Index(logout, "/auth/"):]
 			gone := site.visitor().get(logout, asPage, with("Cookie", session)).setCookies()
-			require.Len(t, gone, 1)
+			require.Len(t, gone, 2)
+			receipt := gone[c.prefix+"latchkey_receipt"]
+			require.True(t, strings.HasSuffix(receipt, attributes("; Max-Age=300")), receipt)
 			require.Equal(t, c.prefix+"latchkey_session="+attributes("; Max-Age=0"), gone[c.prefix+"latchkey_session"])
 			if c.prefix != "" {
 				name := strings.TrimPrefix(session, c.prefix)

@@ -227,6 +227,7 @@ func (a *App) startSession(c *gin.Context, f *flow, identity models.Identity, ha
 	if err := a.setSession(c, &session); err != nil {
 		return nil, err
 	}
+	a.dropReceipt(c)
 	return &session, a.rememberDevice(c, identity.Email, hash)
 }
 

@@ -92,12 +92,51 @@ func (a *App) logout(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	if err := a.forgetSession(c); err != nil {
+	if err := a.leave(c, a.newReceipt(session), returnTo); err != nil {
 		a.fail(c, err)
 		return
 	}
 	if !prefersHTML(c.Request) {
 		c.Status(http.StatusNoContent)
+		return
+	}
+	seeOther(c, a.afterLogout(returnTo))
+}
+
+// leave makes the browser forget a session that has just been signed out. It leaves a receipt for
+// our own page, if the browser comes there: our pages sign out by AJAX and then go there.
+func (a *App) leave(c *gin.Context, r receipt, returnTo string) error {
+	if returnTo == "" && a.afterLogout("") == pathSignedOut {
+		if err := a.giveReceipt(c, r); err != nil {
+			return err
+		}
+	}
+	return a.forgetSession(c)
+}
+
+// logoutEverywhere answers POST /auth/account/sign-out-everywhere: it ends this session and all
+// others of its person.
+func (a *App) logoutEverywhere(c *gin.Context) {
+	session, in, ok := a.confirmedForm(c, "sign out everywhere")
+	if !ok {
+		return
+	}
+	returnTo := in["return_to"]
+	if returnTo != "" {
+		var err error
+		if returnTo, err = a.checkReturnTo(c, returnTo); err != nil {
+			a.fail(c, err)
+			return
+		}
+	}
+	n, err := a.store.Sessions.EndEverywhere(c.Request.Context(), session.IdentityID, session.ID)
+	if err == nil {
+		r := a.newReceipt(session)
+		r.Everywhere, r.Ended = true, max(0, n-1)
+		err = a.leave(c, r, returnTo)
+	}
+	if err != nil {
+		a.fail(c, err)
 		return
 	}
 	seeOther(c, a.afterLogout(returnTo))
@@ -205,29 +244,13 @@ func (a *App) logoutPage(c *gin.Context) {
 	session, err := a.signedIn(c)
 	switch {
 	case errors.Is(err, errNoSession):
-		a.showSignedOut(c)
+		a.showSignedOut(c, http.StatusOK, "")
 	case err != nil:
 		a.fail(c, err)
 	default:
 		a.page(c, http.StatusOK, views.Logout(views.LogoutPage{
 			Page: a.personalPage(session), Person: person(session), LogoutURL: a.logoutURL(c, session, returnTo), Next: a.afterLogout(returnTo),
+			ReturnTo: returnTo,
 		}))
 	}
-}
-
-// signedOutPage answers GET /auth/signed-out.
-func (a *App) signedOutPage(c *gin.Context) {
-	_, err := a.signedIn(c)
-	switch {
-	case errors.Is(err, errNoSession):
-		a.showSignedOut(c)
-	case err != nil:
-		a.fail(c, err)
-	default:
-		seeOther(c, pathLogout)
-	}
-}
-
-func (a *App) showSignedOut(c *gin.Context) {
-	a.page(c, http.StatusOK, views.SignedOut(views.SignedOutPage{Page: a.pageData(), LoginURL: pathLogin}))
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-gonic/gin"
@@ -54,11 +55,13 @@ func (a *App) routes() (*gin.Engine, error) {
 	read(pages, "/registration", a.registrationPage)
 	read(pages, "/logout", a.logoutPage)
 	read(pages, "/signed-out", a.signedOutPage)
+	pages.POST("/signed-out/everywhere", a.endFromReceipt)
 	read(pages, "/account", a.accountPage)
 	pages.POST("/account/name", a.changeName)
 	pages.POST("/account/password", a.changePassword)
 	pages.POST("/account/sessions/end", a.endOtherSessionsForm)
 	pages.POST("/account/sessions/end/:id", a.endSessionForm)
+	pages.POST("/account/sign-out-everywhere", a.logoutEverywhere)
 
 	// What pages and developers read.
 	read(auth, "/docs", a.docsPage)
@@ -105,15 +108,24 @@ func (a *App) notFound(c *gin.Context) { a.fail(c, errNotFound) }
 // formPages are the pages whose forms are sent to these paths. The answer to a form stays in the
 // address bar, and who reloads it there wants the page.
 var formPages = map[string]string{
-	"/auth/self-service/login":        pathLogin,
-	"/auth/self-service/registration": pathRegistration,
-	"/auth/account/name":              pathAccount,
-	"/auth/account/password":          pathAccount,
-	"/auth/account/sessions/end":      pathAccount,
+	"/auth/self-service/login":          pathLogin,
+	"/auth/self-service/registration":   pathRegistration,
+	"/auth/account/name":                pathAccount,
+	"/auth/account/password":            pathAccount,
+	"/auth/account/sessions/end":        pathAccount,
+	"/auth/account/sign-out-everywhere": pathAccount,
+	"/auth/signed-out/everywhere":       pathSignedOut,
+}
+
+func formPage(path string) string {
+	if strings.HasPrefix(path, "/auth/account/sessions/end/") {
+		return pathAccount
+	}
+	return formPages[path]
 }
 
 func (a *App) methodNotAllowed(c *gin.Context) {
-	if page := formPages[c.Request.URL.Path]; page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
+	if page := formPage(c.Request.URL.Path); page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
 		if c.Request.URL.RawQuery != "" {
 			page += "?" + c.Request.URL.RawQuery // of the flow
 		}

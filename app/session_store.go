@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,8 +56,12 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	return session, nil
 }
 
-// Save writes the cookie of the session, or deletes it where there is none any more.
+// Save writes the cookie of the session, or deletes it where there is none any more. The last one
+// counts: an answer sets a cookie once (RFC 6265 §4.1.1).
 func (s *sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *gorilla.Session) error {
+	w.Header()["Set-Cookie"] = slices.DeleteFunc(w.Header()["Set-Cookie"], func(cookie string) bool {
+		return strings.HasPrefix(cookie, s.cookies.sessionName+"=")
+	})
 	found, ok := session.Values[keySession].(*models.Session)
 	if !ok {
 		http.SetCookie(w, s.cookies.session("", -1))
@@ -146,6 +151,7 @@ type cookies struct {
 	sessionName string // the token of the session
 	flowName    string // binds flows to the browser that started them
 	deviceName  string // a browser that somebody has signed in with before
+	receiptName string // what was signed out of here just now
 	domain      string
 	secure      bool
 }
@@ -162,6 +168,7 @@ func newCookies(s settings) cookies {
 		sessionName: prefix + "latchkey_session",
 		flowName:    prefix + "latchkey_flow",
 		deviceName:  prefix + "latchkey_device",
+		receiptName: prefix + "latchkey_receipt",
 		domain:      s.CookieDomain,
 		secure:      s.https,
 	}

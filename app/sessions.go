@@ -164,7 +164,7 @@ func parsePosition(token string) (models.Position, error) {
 
 // endSession answers DELETE /auth/sessions/{id}.
 func (a *App) endSession(c *gin.Context) {
-	session, err := a.signedIn(c)
+	session, err := a.signedInLately(c)
 	if err == nil {
 		err = a.endOther(c, session)
 	}
@@ -193,7 +193,7 @@ func (a *App) endOther(c *gin.Context, session *models.Session) error {
 
 // endOtherSessions answers DELETE /auth/sessions.
 func (a *App) endOtherSessions(c *gin.Context) {
-	session, err := a.signedIn(c)
+	session, err := a.signedInLately(c)
 	if err != nil {
 		a.fail(c, err)
 		return

@@ -210,6 +210,16 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	return session, nil
 }
 
+// ByID returns a session with its identity, whether it is active or not. It returns ErrNotFound if
+// there is none of that id.
+func (s Sessions) ByID(ctx context.Context, id uuid.UUID) (Session, error) {
+	session, err := gorm.G[Session](s.db).Joins(clause.Has("Identity"), nil).Where("sessions.id = ?", id).Take(ctx)
+	if err != nil {
+		return Session{}, fmt.Errorf("find session %s: %w", id, notFound(err))
+	}
+	return session, nil
+}
+
 // End ends the session for the given reason. It is safe to call twice: the first reason stands.
 // It returns ErrNotFound if there never was such a session.
 func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {
@@ -239,6 +249,16 @@ func (s Sessions) EndOthers(ctx context.Context, person, keep uuid.UUID) (int, e
 		return 0, fmt.Errorf("end the other sessions of %s: %w", person, err)
 	}
 	return n, nil
+}
+
+// CountOlder returns how many active sessions EndOlder would end.
+func (s Sessions) CountOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
+	n, err := gorm.G[Session](s.db).Where("identity_id = ? AND authenticated_at <= ? AND ended_at IS NULL AND expires_at > ?",
+		person, upTo.UTC(), s.now()).Count(ctx, "id")
+	if err != nil {
+		return 0, fmt.Errorf("count the older sessions of %s: %w", person, err)
+	}
+	return int(n), nil
 }
 
 // EndOlder ends the sessions of a person that began up to a time, and returns how many it ended.

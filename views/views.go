@@ -81,6 +81,17 @@ type Session struct {
 	LastSeen string // "2 minutes ago"
 }
 
+// ConfirmPage asks for the password before something is done.
+type ConfirmPage struct {
+	Page
+	What     string // is to be done, after "to"
+	Action   string // of the form that waits
+	Email    string
+	ReturnTo string // of the form that waits; "" for none
+	Proof    string // of the session, for who clicks twice
+	Problem  string // with the password
+}
+
 // LogoutPage asks whether to sign out.
 type LogoutPage struct {
 	Page
@@ -88,13 +99,28 @@ type LogoutPage struct {
 	Person    string
 	LogoutURL string
 	Next      string
+	ReturnTo  string // of Next; "" for none
 }
 
 // SignedOutPage is where a browser arrives after signing out.
 type SignedOutPage struct {
 	Page
 	LoginURL string
+	Problem  string
+	Receipt  *Receipt // nil where nothing may be told
 }
+
+// Receipt says what a logout has done.
+type Receipt struct {
+	Person, Email string
+	Apps          []Told
+	Others        int  // sessions of the person that are still open, and can be ended
+	Everywhere    bool // the others were ended too
+	Ended         int  // how many
+}
+
+// Told is an app that hears of a logout.
+type Told struct{ App, How string }
 
 // ErrorPage says what went wrong and what to do next.
 type ErrorPage struct {
