@@ -18,6 +18,7 @@ const (
 	pathSchema       = "/auth/schemas/default"
 	pathSessions     = "/auth/sessions"
 	pathLogoutAPI    = "/auth/self-service/logout/api"
+	pathVerify       = "/auth/verify"
 )
 
 // routes is every URL of the product, each with its handler beside it.
@@ -85,6 +86,10 @@ func (a *App) routes() (*gin.Engine, error) {
 	read(api, "", a.listSessions)
 	api.DELETE("", a.endOtherSessions)
 	api.DELETE("/:id", a.endSession)
+
+	// Who is signed in, for reverse proxies. An Authorization header is meant for the app behind one.
+	auth.GET("/verify", byCookie, a.verifyRequest)
+	auth.HEAD("/verify", byCookie, a.verifyRequest)
 
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)
