@@ -80,6 +80,15 @@ func settingsIn(t *testing.T, line string) map[string]string {
 }
 
 func startNginx(t *testing.T, p *proxied) {
+	p.runNginx(t, adapt(t, codeIn(t, "README.md", "nginx", "server"),
+		"listen 80;", "listen "+p.http+";", "listen 443 ssl;", "listen "+p.https+" ssl;",
+		"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
+		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app), p.http, p.https)
+}
+
+// runNginx starts nginx with what is to be inside of http { … }.
+func (p *proxied) runNginx(t *testing.T, servers string, addresses ...string) {
+	t.Helper()
 	installed(t, "nginx", "nginx-light")
 	config := filepath.Join(p.dir, "nginx.conf")
 	var temporary strings.Builder
@@ -87,11 +96,8 @@ func startNginx(t *testing.T, p *proxied) {
 		fmt.Fprintf(&temporary, "%s_temp_path %s/%s;\n", what, p.dir, what)
 	}
 	p.write(t, config, fmt.Sprintf("daemon off; master_process off; pid %s/pid;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
-		p.dir, &temporary, adapt(t, codeIn(t, "README.md", "nginx", "server"),
-			"listen 80;", "listen "+p.http+";", "listen 443 ssl;", "listen "+p.https+" ssl;",
-			"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
-			"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app)))
-	startProgram(t, exec.Command("nginx", "-e", "stderr", "-p", p.dir, "-c", config), p.http, p.https)
+		p.dir, &temporary, servers))
+	startProgram(t, exec.Command("nginx", "-e", "stderr", "-p", p.dir, "-c", config), addresses...)
 }
 
 func startCaddy(t *testing.T, p *proxied) {
@@ -113,10 +119,10 @@ func (p *proxied) from(address string) *visitor {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.roots},
 		DialContext: func(ctx context.Context, network, host string) (net.Conn, error) {
-			switch host {
-			case "example.com:80":
+			switch {
+			case strings.HasSuffix(host, "example.com:80"):
 				host = p.http
-			case "example.com:443":
+			case strings.HasSuffix(host, "example.com:443"):
 				host = p.https
 			}
 			return dialer.DialContext(ctx, network, host)
@@ -242,7 +248,7 @@ func (p *proxied) makeCertificate(t *testing.T) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com", "*.example.com"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
