@@ -101,12 +101,18 @@ func (p *proxied) runNginx(t *testing.T, servers string, addresses ...string) {
 }
 
 func startCaddy(t *testing.T, p *proxied) {
-	installed(t, "caddy", "caddy")
-	config := filepath.Join(p.dir, "Caddyfile")
-	p.write(t, config, fmt.Sprintf("{\nadmin off\ndefault_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\nservers {\nprotocols h1 h2\n}\n}\n",
-		portOf(p.http), portOf(p.https))+adapt(t, codeIn(t, "README.md", "caddy", "example.com"),
+	p.runCaddy(t, adapt(t, codeIn(t, "README.md", "caddy", "example.com"),
 		"example.com {", fmt.Sprintf("example.com {\ntls %s %s", p.cert, p.key), // no authority answers here
 		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app))
+}
+
+// runCaddy starts Caddy with these sites.
+func (p *proxied) runCaddy(t *testing.T, sites string) {
+	t.Helper()
+	installed(t, "caddy", "caddy")
+	config := filepath.Join(p.dir, "Caddyfile")
+	p.write(t, config, fmt.Sprintf("{\nadmin off\ndefault_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\nservers {\nprotocols h1 h2\n}\n}\n%s",
+		portOf(p.http), portOf(p.https), sites))
 	caddy := exec.Command("caddy", "run", "--config", config, "--adapter", "caddyfile")
 	caddy.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir)
 	startProgram(t, caddy, p.http, p.https)

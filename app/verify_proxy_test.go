@@ -3,7 +3,9 @@ package app_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha1"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,7 +24,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
-	"latchkey/models"
 )
 
 // guards are the proxies that a document tells how to protect an app with.
@@ -31,6 +32,8 @@ var guards = []struct {
 	start     func(t *testing.T, p *protected)
 }{
 	{"nginx", "docs/nginx.md", guardWithNginx},
+	{"caddy", "docs/caddy.md", guardWithCaddy},
+	{"haproxy", "docs/haproxy.md", guardWithHAProxy},
 }
 
 // protected is https://app.example.com behind a proxy that asks https://auth.example.com, as in one
@@ -62,6 +65,28 @@ func guardWithNginx(t *testing.T, p *protected) {
 		"listen 443 ssl;", "listen "+p.https+" ssl;",
 		"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
 		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address), p.https)
+}
+
+func guardWithCaddy(t *testing.T, p *protected) {
+	own := fmt.Sprintf("tls %s %s", p.cert, p.key) // no authority answers here
+	p.runCaddy(t, adapt(t, codeIn(t, p.doc, "caddy", "forward_auth"),
+		"auth.example.com {", "auth.example.com {\n"+own, "app.example.com {", "app.example.com {\n"+own,
+		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address))
+}
+
+func guardWithHAProxy(t *testing.T, p *protected) {
+	installed(t, "haproxy", "haproxy")
+	file := func(name string) string { return filepath.Join(p.dir, name) }
+	certificate, err := os.ReadFile(p.cert)
+	require.NoError(t, err)
+	key, err := os.ReadFile(p.key)
+	require.NoError(t, err)
+	p.write(t, file("example.com.pem"), string(certificate)+string(key))
+	p.write(t, file("latchkey.lua"), adapt(t, codeIn(t, p.doc, "lua", "register_action"), "127.0.0.1:8080", p.latchkey))
+	p.write(t, file("haproxy.cfg"), adapt(t, codeIn(t, p.doc, "haproxy", "frontend"),
+		"/etc/haproxy/latchkey.lua", file("latchkey.lua"), "/etc/ssl/example.com.pem", file("example.com.pem"),
+		"bind :443", "bind "+p.https, "127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address))
+	startProgram(t, exec.Command("haproxy", "-db", "-f", file("haproxy.cfg")), p.https)
 }
 
 // recorder is an app that knows nothing of Latchkey. It answers with the request as it got it.
@@ -121,7 +146,9 @@ func echo(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-User: %s\r\n\r\n", req.Header.Get("Remote-User"))
+	accept := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455 §4.2.2
+	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\nX-User: %s\r\n\r\n",
+		base64.StdEncoding.EncodeToString(accept[:]), req.Header.Get("Remote-User"))
 	_, _ = io.Copy(conn, buffered)
 }
 
@@ -284,7 +311,7 @@ func TestNoStrangerSpeaksForLatchkey(t *testing.T) {
 			"empty and full":      "Remote-User:\r\nRemote-User: root\r\nRemote-Groups:\r\nRemote-Groups: admin\r\nRemote-Name: \r\nRemote-Name: Root",
 			"empty":               "Remote-User:\r\nRemote-Email:\r\nRemote-Name:\r\nRemote-Groups:",
 			"hop by hop":          "Connection: Remote-User, Remote-Email, X-Forwarded-Host, close\r\nRemote-Groups: admin",
-			"hop by hop, upgrade": "Connection: Upgrade, Remote-User, Remote-Email\r\nUpgrade: websocket",
+			"hop by hop, upgrade": "Connection: Upgrade, Remote-User, Remote-Email\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 		} {
 			res := p.raw(t, "app.example.com", "GET /x HTTP/1.1\r\nHost: app.example.com\r\nAccept: text/html\r\nCookie: "+token+"\r\n"+lines+"\r\n\r\n")
 			got := res.recorded()
@@ -440,11 +467,9 @@ func TestWithoutLatchkeyNobodyGetsToTheApp(t *testing.T) {
 
 		p.server.Close()
 
-		for _, as := range []header{asPage, asJSON} {
-			for _, method := range []string{"GET", "POST"} {
-				res := v.send(method, p.appURL("/"), "", as)
-				require.GreaterOrEqual(t, res.status, 500, res.body)
-			}
+		for method, as := range map[string]header{"GET": asPage, "POST": asJSON} {
+			res := v.send(method, p.appURL("/"), "", as)
+			require.GreaterOrEqual(t, res.status, 500, res.body)
 		}
 		require.Equal(t, 1, p.app.requests())
 	})
@@ -489,9 +514,3 @@ func (p *protected) raw(t *testing.T, host, request string) answer {
 	require.NoError(t, err)
 	return answer{t: t, status: res.StatusCode, header: res.Header, body: string(body)}
 }
-
-var (
-	_ = exec.Command
-	_ = filepath.Join
-	_ models.Reason
-)
