@@ -27,7 +27,7 @@ type Config struct {
 	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH. Default: ${default}." group:"Server"`
 	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host under which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
 
-	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Request-Id are believed, separated by commas." group:"Server"`
+	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are believed, separated by commas." group:"Server"`
 	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"One of ${enum}. Default: ${default}." group:"Server"`
 	Dev            bool     `env:"DEV" help:"Development mode: error answers carry the internal cause. Never on a server that others reach." group:"Server"`
 
@@ -36,6 +36,7 @@ type Config struct {
 	LoginReturnURL     string   `env:"LOGIN_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing in without return_to. Default: the account page." group:"Apps"`
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
+	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks /auth/verify, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. A host without an entry is for everybody who is signed in." group:"Apps"`
 
 	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Tell apps of a sign-out only at public addresses: 'latchkey app add' then is of no use for loopback, private and link-local ones." group:"Apps"`
 
@@ -99,6 +100,7 @@ type settings struct {
 	issuer         string // of logout tokens: baseOrigin, or where this machine reaches the server
 	https          bool
 	returns        returnto.Rules
+	access         access
 	trustedProxies []netip.Prefix
 	clearSiteData  string
 	logo           []byte
@@ -170,6 +172,9 @@ func (c *Config) check() (settings, error) {
 		}
 	}
 	if s.returns, err = returnto.Parse(c.AllowedReturnURLs); err != nil {
+		return s, err
+	}
+	if s.access, err = parseAccess(c.Access); err != nil {
 		return s, err
 	}
 	for _, target := range []struct{ name, url string }{

@@ -37,7 +37,7 @@ func start(t *testing.T, env map[string]string) (app.Config, error) {
 }
 
 var settingNames = map[string]bool{"LISTEN": true, "PORT": true, "DATABASE_URL": true, "BASE_URL": true, "TRUSTED_PROXIES": true, "LOG_LEVEL": true,
-	"DEV": true, "COOKIE_DOMAIN": true, "ALLOWED_RETURN_URLS": true, "LOGIN_RETURN_URL": true, "LOGOUT_RETURN_URL": true, "CORS_ALLOWED_ORIGINS": true,
+	"DEV": true, "COOKIE_DOMAIN": true, "ALLOWED_RETURN_URLS": true, "LOGIN_RETURN_URL": true, "LOGOUT_RETURN_URL": true, "CORS_ALLOWED_ORIGINS": true, "ACCESS": true,
 	"REGISTRATION": true, "PASSWORD_MIN_LENGTH": true, "PASSWORD_MEMORY": true, "PASSWORD_PASSES": true, "PASSWORD_LANES": true, "SESSION_LIFETIME": true,
 	"SESSION_IDLE": true, "REMEMBER_LIFETIME": true, "REMEMBER_IDLE": true, "CONFIRM_AFTER": true, "SESSION_RETENTION": true, "CLEAR_SITE_DATA": true, "SITE_NAME": true,
 	"SITE_LOGO": true, "SITE_ACCENT": true}

@@ -145,6 +145,7 @@ var jsonPaths = map[string]bool{
 	"/auth/self-service/logout/browser":     true,
 	pathLogoutAPI:                           true,
 	pathSessions:                            true,
+	pathVerify:                              true, // but for one page of its own
 	pathSchema:                              true,
 	pathJWKS:                                true,
 	"/auth/openapi.json":                    true,

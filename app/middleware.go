@@ -59,6 +59,7 @@ const maxLoggedPath = 256
 // quietRoutes are asked for so often that their lines would hide all others.
 var quietRoutes = map[string]bool{
 	"/auth/sessions/whoami":             true,
+	pathVerify:                          true,
 	"/auth/self-service/logout/browser": true,
 	"/auth/health/alive":                true,
 	"/auth/health/ready":                true,

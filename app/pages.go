@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/a-h/templ"
 	"github.com/gin-gonic/gin"
@@ -15,6 +16,18 @@ import (
 // page answers with a page.
 func (a *App) page(c *gin.Context, status int, component templ.Component) {
 	a.pageHeaders(c.Writer.Header())
+	render(c, status, component)
+}
+
+// pageElsewhere answers with a page that a proxy shows on another host, from pageDataElsewhere.
+func (a *App) pageElsewhere(c *gin.Context, status int, component templ.Component) {
+	a.pageHeaders(c.Writer.Header())
+	c.Header("Content-Security-Policy", fmt.Sprintf("default-src 'none'; style-src %[1]s; img-src %[1]s; "+
+		"base-uri 'none'; frame-ancestors 'none'; form-action 'none'", a.origin(c)))
+	render(c, status, component)
+}
+
+func render(c *gin.Context, status int, component templ.Component) {
 	c.Header("Content-Type", "text/html; charset=utf-8")
 	c.Status(status)
 	if err := component.Render(c.Request.Context(), c.Writer); err != nil {
@@ -41,6 +54,21 @@ func (a *App) personalPage(session *models.Session) views.Page {
 // pageData is what every page shows.
 func (a *App) pageData() views.Page {
 	return views.Page{SiteName: a.SiteName, Logo: a.assets.logo, Icon: a.assets.icon, Styles: a.assets.styles, Script: a.assets.script}
+}
+
+// pageDataElsewhere is pageData for another host, where our paths may be the app's. It has no script:
+// browsers do not take one from there.
+func (a *App) pageDataElsewhere(c *gin.Context) views.Page {
+	p, origin := a.pageData(), a.origin(c)
+	p.Icon, p.Script = origin+p.Icon, ""
+	if p.Logo != "" {
+		p.Logo = origin + p.Logo
+	}
+	p.Styles = slices.Clone(p.Styles)
+	for i := range p.Styles {
+		p.Styles[i] = origin + p.Styles[i]
+	}
+	return p
 }
 
 func encode64(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }

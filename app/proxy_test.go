@@ -80,6 +80,15 @@ func settingsIn(t *testing.T, line string) map[string]string {
 }
 
 func startNginx(t *testing.T, p *proxied) {
+	p.runNginx(t, adapt(t, codeIn(t, "README.md", "nginx", "server"),
+		"listen 80;", "listen "+p.http+";", "listen 443 ssl;", "listen "+p.https+" ssl;",
+		"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
+		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app), p.http, p.https)
+}
+
+// runNginx starts nginx with what is to be inside of http { … }.
+func (p *proxied) runNginx(t *testing.T, servers string, addresses ...string) {
+	t.Helper()
 	installed(t, "nginx", "nginx-light")
 	config := filepath.Join(p.dir, "nginx.conf")
 	var temporary strings.Builder
@@ -87,20 +96,23 @@ func startNginx(t *testing.T, p *proxied) {
 		fmt.Fprintf(&temporary, "%s_temp_path %s/%s;\n", what, p.dir, what)
 	}
 	p.write(t, config, fmt.Sprintf("daemon off; master_process off; pid %s/pid;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
-		p.dir, &temporary, adapt(t, codeIn(t, "README.md", "nginx", "server"),
-			"listen 80;", "listen "+p.http+";", "listen 443 ssl;", "listen "+p.https+" ssl;",
-			"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
-			"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app)))
-	startProgram(t, exec.Command("nginx", "-e", "stderr", "-p", p.dir, "-c", config), p.http, p.https)
+		p.dir, &temporary, servers))
+	startProgram(t, exec.Command("nginx", "-e", "stderr", "-p", p.dir, "-c", config), addresses...)
 }
 
 func startCaddy(t *testing.T, p *proxied) {
-	installed(t, "caddy", "caddy")
-	config := filepath.Join(p.dir, "Caddyfile")
-	p.write(t, config, fmt.Sprintf("{\nadmin off\ndefault_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\nservers {\nprotocols h1 h2\n}\n}\n",
-		portOf(p.http), portOf(p.https))+adapt(t, codeIn(t, "README.md", "caddy", "example.com"),
+	p.runCaddy(t, adapt(t, codeIn(t, "README.md", "caddy", "example.com"),
 		"example.com {", fmt.Sprintf("example.com {\ntls %s %s", p.cert, p.key), // no authority answers here
 		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app))
+}
+
+// runCaddy starts Caddy with these sites.
+func (p *proxied) runCaddy(t *testing.T, sites string) {
+	t.Helper()
+	installed(t, "caddy", "caddy")
+	config := filepath.Join(p.dir, "Caddyfile")
+	p.write(t, config, fmt.Sprintf("{\nadmin off\ndefault_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\nservers {\nprotocols h1 h2\n}\n}\n%s",
+		portOf(p.http), portOf(p.https), sites))
 	caddy := exec.Command("caddy", "run", "--config", config, "--adapter", "caddyfile")
 	caddy.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir)
 	startProgram(t, caddy, p.http, p.https)
@@ -113,10 +125,10 @@ func (p *proxied) from(address string) *visitor {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.roots},
 		DialContext: func(ctx context.Context, network, host string) (net.Conn, error) {
-			switch host {
-			case "example.com:80":
+			switch {
+			case strings.HasSuffix(host, "example.com:80"):
 				host = p.http
-			case "example.com:443":
+			case strings.HasSuffix(host, "example.com:443"):
 				host = p.https
 			}
 			return dialer.DialContext(ctx, network, host)
@@ -242,7 +254,7 @@ func (p *proxied) makeCertificate(t *testing.T) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com", "*.example.com"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -20,6 +20,7 @@ const (
 	pathSessions     = "/auth/sessions"
 	pathLogoutAPI    = "/auth/self-service/logout/api"
 	pathJWKS         = "/auth/.well-known/jwks.json"
+	pathVerify       = "/auth/verify"
 )
 
 // routes is every URL of the product, each with its handler beside it.
@@ -92,6 +93,9 @@ func (a *App) routes() (*gin.Engine, error) {
 
 	// What apps verify their notices with.
 	read(auth, "/.well-known/jwks.json", a.jwks)
+	// Who is signed in, for reverse proxies. An Authorization header is meant for the app behind one.
+	auth.GET("/verify", byCookie, a.verifyRequest)
+	auth.HEAD("/verify", byCookie, a.verifyRequest)
 
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)

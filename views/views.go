@@ -11,7 +11,7 @@ type Page struct {
 	Logo     string // URL; "" for none
 	Icon     string // URL
 	Styles   []string
-	Script   string
+	Script   string // URL; "" for none
 	// Session is the id of the session whose page this is, "" for a page that is nobody's: the
 	// script leaves the page when that session is over.
 	Session string
@@ -121,6 +121,17 @@ type Receipt struct {
 
 // Told is an app that hears of a logout.
 type Told struct{ App, How string }
+
+// ForbiddenPage says that an app is for others. A proxy shows it on the app's host, so its URLs are
+// absolute.
+type ForbiddenPage struct {
+	Page
+	Person     string
+	Email      string
+	Host       string // of the app
+	LogoutURL  string
+	AccountURL string
+}
 
 // ErrorPage says what went wrong and what to do next.
 type ErrorPage struct {

@@ -1,0 +1,368 @@
+package app_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app"
+	"latchkey/models"
+)
+
+// forApps are the settings of https://auth.example.com for apps on other hosts of example.com,
+// with the test itself as the proxy.
+func forApps(c *app.Config) {
+	c.BaseURL, c.CookieDomain = "https://auth.example.com", "example.com"
+	c.TrustedProxies = []string{"127.0.0.1"}
+	c.AllowedReturnURLs = []string{"https://*.example.com"}
+}
+
+// guarded is a site that a proxy asks about every request.
+type guarded struct {
+	*site
+	tokens map[string]string // of sessions, by address
+}
+
+// guard starts one on which these people are signed in.
+func guard(t *testing.T, configure func(*app.Config), people ...string) *guarded {
+	t.Helper()
+	plain := newSite(t)
+	g := &guarded{tokens: map[string]string{}}
+	for _, email := range people {
+		g.tokens[email] = plain.signUp(email).cookie("latchkey_session")
+	}
+	g.site = plain.restart(forApps, configure)
+	return g
+}
+
+func (g *guarded) in(email string, groups ...string) {
+	g.t.Helper()
+	person, err := g.store.Identities.ByEmail(g.t.Context(), email)
+	require.NoError(g.t, err)
+	for _, group := range groups {
+		require.NoError(g.t, g.store.Identities.AddToGroup(g.t.Context(), person.ID, group))
+	}
+}
+
+// as is the cookie of a person's session.
+func (g *guarded) as(email string) header {
+	return with("Cookie", "__Secure-latchkey_session="+g.tokens[email])
+}
+
+// asks is what a proxy adds to a request for a URL.
+func asks(method, target string) header {
+	u, err := url.Parse(target)
+	if err != nil {
+		panic(err)
+	}
+	return func(h http.Header) {
+		h.Set("X-Forwarded-Method", method)
+		h.Set("X-Forwarded-Proto", u.Scheme)
+		h.Set("X-Forwarded-Host", u.Host)
+		_, after, _ := strings.Cut(target, "://")
+		h.Set("X-Forwarded-Uri", after[strings.IndexByte(after, '/'):])
+	}
+}
+
+func nothing(*app.Config) {}
+
+func TestVerifySaysWhoItIs(t *testing.T) {
+	g := guard(t, nothing, "ada@example.com")
+	ada, err := g.store.Identities.ByEmail(t.Context(), "ada@example.com")
+	require.NoError(t, err)
+	says := func() http.Header {
+		res := g.visitor().get("/auth/verify", g.as("ada@example.com"))
+		require.Equal(t, http.StatusOK, res.status, res.body)
+		require.Empty(t, res.body)
+		require.Equal(t, "no-store", res.header.Get("Cache-Control"))
+		return res.header
+	}
+
+	h := says()
+	require.Equal(t, []string{ada.ID.String()}, h["Remote-User"])
+	require.Equal(t, []string{ada.ID.String()}, h["X-Kratos-Authenticated-Identity-Id"])
+	require.Equal(t, []string{"ada@example.com"}, h["Remote-Email"])
+	require.Equal(t, []string{""}, h["Remote-Name"], "there, so that no other takes its place")
+	require.Equal(t, []string{""}, h["Remote-Groups"])
+
+	g.in("ada@example.com", "staff", "editors")
+	require.Equal(t, []string{"editors,staff"}, says()["Remote-Groups"])
+	for name, written := range map[string]string{
+		"Ada Lovelace":            "Ada Lovelace",
+		`Ada "☃" <b>%0d%0a`:       `Ada "%E2%98%83" <b>%250d%250a`,
+		"a\r\nRemote-User: root":  "a%0D%0ARemote-User: root",
+		" Ada ":                   "%20Ada%20",
+		" ":                       "%20",
+		"Zoë, {env.HOME} $host":   "Zo%C3%AB, {env.HOME} $host",
+		"\x00\x7f\xff":            "%00%7F%FF",
+		"%":                       "%25",
+		strings.Repeat("é", 400):  strings.Repeat("%C3%A9", 400),
+		"~!@#^&*()_+`-=[]\\;',./": "~!@#^&*()_+`-=[]\\;',./",
+	} {
+		require.NoError(t, g.store.Identities.Rename(t.Context(), ada.ID, name))
+		sent := says().Get("Remote-Name")
+		require.Equal(t, written, sent)
+		back, err := url.PathUnescape(sent)
+		require.NoError(t, err)
+		require.Equal(t, name, back)
+	}
+}
+
+func TestVerifyIsForCookiesAlone(t *testing.T) {
+	g := guard(t, nothing, "ada@example.com")
+	token := g.tokens["ada@example.com"]
+	for _, h := range []header{with("X-Session-Token", token), with("Authorization", "Bearer "+token)} {
+		g.visitor().get("/auth/verify", h).requireError(http.StatusUnauthorized, "session_inactive")
+	}
+	for _, h := range []header{with("X-Session-Token", "x"), with("Authorization", "Bearer of the app"), with("Authorization", "Basic eDp5")} {
+		require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", h, g.as("ada@example.com")).status, "it is the app's")
+	}
+}
+
+func TestVerifyEndsWithTheSession(t *testing.T) {
+	for name, end := range map[string]func(*guarded, models.Session) error{
+		"signed out": func(g *guarded, s models.Session) error {
+			return g.store.Sessions.End(t.Context(), s.ID, models.EndedByLogout)
+		},
+		"disabled": func(g *guarded, s models.Session) error { return g.store.Identities.Disable(t.Context(), s.IdentityID) },
+		"deleted":  func(g *guarded, s models.Session) error { return g.store.Identities.Delete(t.Context(), s.IdentityID) },
+		"expired":  func(g *guarded, _ models.Session) error { g.clock.advance(13 * time.Hour); return nil },
+		"by operator": func(g *guarded, _ models.Session) error {
+			_, err := g.store.Sessions.EndAll(t.Context(), [16]byte{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := guard(t, nothing, "ada@example.com")
+			require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", g.as("ada@example.com")).status)
+			session, err := g.store.Sessions.ByToken(t.Context(), g.tokens["ada@example.com"])
+			require.NoError(t, err)
+
+			require.NoError(t, end(g, session))
+
+			res := g.visitor().get("/auth/verify", g.as("ada@example.com"))
+			res.requireError(http.StatusUnauthorized, "session_inactive")
+			for _, name := range []string{"Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups"} {
+				require.Empty(t, res.header.Values(name))
+			}
+		})
+	}
+}
+
+func TestVerifyKeepsASessionInUse(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.SessionIdle = time.Hour })
+	ada := site.signUp("ada@example.com")
+	for range 3 {
+		site.clock.advance(40 * time.Minute)
+		require.Equal(t, http.StatusOK, ada.get("/auth/verify").status)
+		require.Eventually(t, func() bool {
+			session, err := site.store.Sessions.ByToken(t.Context(), ada.cookie("latchkey_session"))
+			return err == nil && session.LastSeenAt.Equal(site.clock.Now())
+		}, 30*time.Second, 5*time.Millisecond, "use is noted")
+	}
+	site.clock.advance(time.Hour)
+	ada.get("/auth/verify").requireError(http.StatusUnauthorized, "session_inactive")
+}
+
+func TestVerifySendsABrowserToSignInWithTheWayBack(t *testing.T) {
+	g := guard(t, nothing)
+	const login = "https://auth.example.com/auth/login"
+	for _, c := range []struct{ method, asked, back string }{
+		{"GET", "https://app.example.com/", "https://app.example.com/"},
+		{"GET", "https://app.example.com/notes?page=2&q=a%20b#", "https://app.example.com/notes?page=2&q=a%20b#"},
+		{"HEAD", "https://app.example.com/notes?page=2", "https://app.example.com/notes?page=2"},
+		{"GET", "https://App.Example.com:443/x", "https://app.example.com/x"},
+		{"GET", "https://auth.example.com/x", "https://auth.example.com/x"},
+		{"GET", "https://a.b.example.com/?return_to=https://evil.example&x=%26", "https://a.b.example.com/?return_to=https://evil.example&x=%26"},
+		{"POST", "https://app.example.com/notes", "https://app.example.com/"}, // can't be sent again
+		{"DELETE", "https://app.example.com/notes", "https://app.example.com/"},
+		{"GET", "https://app.example.com//evil.example/", "https://app.example.com/"}, // no good as a return_to
+		{"GET", "https://app.example.com/a%2Fb", "https://app.example.com/"},
+		{"GET", "https://app.example.com/?" + strings.Repeat("x", 3000), "https://app.example.com/"},
+		{"GET", "https://app.example.com:8443/x", ""}, // not allowed
+	} {
+		res := g.visitor().get("/auth/verify", asPage, asks(c.method, c.asked))
+		require.Equal(t, http.StatusSeeOther, res.status, "%s %s: %s", c.method, c.asked, res.body)
+		want := login
+		if c.back != "" {
+			want += "?" + url.Values{"return_to": {c.back}}.Encode()
+		}
+		require.Equal(t, want, res.header.Get("Location"))
+		require.Equal(t, "no-store", res.header.Get("Cache-Control"))
+		require.Empty(t, res.header.Values("Set-Cookie"))
+	}
+}
+
+func TestVerifyRedirectsNothingButPages(t *testing.T) {
+	g := guard(t, nothing)
+	app := asks("GET", "https://app.example.com/x")
+	navigates := with("Sec-Fetch-Mode", "navigate")
+	require.Equal(t, http.StatusSeeOther, g.visitor().get("/auth/verify", asPage, app, navigates).status)
+	for name, headers := range map[string][]header{
+		"JSON":              {asJSON, app},
+		"whatever":          {with("Accept", "*/*"), app},
+		"fetch":             {asPage, app, with("Sec-Fetch-Mode", "cors")},
+		"a picture":         {asPage, app, with("Sec-Fetch-Mode", "no-cors")},
+		"a web socket":      {asPage, app, with("Sec-Fetch-Mode", "websocket")},
+		"XMLHttpRequest":    {asPage, app, with("X-Requested-With", "XMLHttpRequest")},
+		"a JSON body":       {asPage, app, with("Content-Type", "application/json")},
+		"no method":         {asPage, app, with("X-Forwarded-Method", "")},
+		"no scheme":         {asPage, app, with("X-Forwarded-Proto", "")},
+		"no host":           {asPage, app, with("X-Forwarded-Host", "")},
+		"no URI":            {asPage, app, with("X-Forwarded-Uri", "")},
+		"no request at all": {asPage},
+	} {
+		res := g.visitor().get("/auth/verify", headers...)
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		require.Empty(t, res.header.Get("Location"), name)
+		require.Contains(t, res.header.Get("Content-Type"), "application/json", name)
+	}
+}
+
+func TestVerifySaysWhatIsWrongWithAProxy(t *testing.T) {
+	g := guard(t, nothing)
+	add := func(name, value string) header { return func(h http.Header) { h.Add(name, value) } }
+	for name, values := range map[string][]string{
+		"X-Forwarded-Method": {"get", "GET, POST", "G T", "<b>"},
+		"X-Forwarded-Proto":  {"https, http", "javascript", "HTTPS", "ftp", "https:"},
+		"X-Forwarded-Host":   {"app.example.com, evil.example", "a b", "app.example.com/", "a@app.example.com", "app.example.com:x", "app.example.com:", "..", "https://app.example.com", "app..example.com", "*.example.com", "[::1", "%61pp.example.com", "app.example.com?"},
+		"X-Forwarded-Uri":    {"x", "https://evil.example/", "@evil.example/", ".evil.example/", ":8443/"},
+	} {
+		app := asks("GET", "https://app.example.com/x")
+		for _, value := range values {
+			res := g.visitor().get("/auth/verify", asPage, app, with(name, value))
+			res.requireError(http.StatusUnauthorized, "session_inactive")
+			require.Contains(t, res.text("error.reason"), name, value)
+		}
+		res := g.visitor().get("/auth/verify", asPage, app, func(h http.Header) { h.Add(name, h.Get(name)) })
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		require.Contains(t, res.text("error.reason"), name+" more than once")
+		res = g.visitor().get("/auth/verify", asPage, app, add(name, ""))
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+	}
+}
+
+func TestVerifyBelievesNobodyButTheProxy(t *testing.T) {
+	g := guard(t, func(c *app.Config) {
+		c.TrustedProxies, c.Access = []string{"10.0.0.0/8"}, "app.example.com=staff"
+	}, "ada@example.com")
+	g.in("ada@example.com", "staff")
+	open := asks("GET", "https://app.example.com/x")
+
+	res := g.visitor().get("/auth/verify", asPage, open)
+	res.requireError(http.StatusUnauthorized, "session_inactive")
+	require.Empty(t, res.header.Get("Location"))
+	res = g.visitor().get("/auth/verify", asPage, open, g.as("ada@example.com"))
+	res.requireError(http.StatusForbidden, "")
+	require.Contains(t, res.text("error.reason"), "TRUSTED_PROXIES")
+}
+
+func TestVerifySendsNobodyInACircle(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked     string
+		configure func(*app.Config)
+	}{
+		"without COOKIE_DOMAIN": {"https://app.example.com/", func(c *app.Config) { c.CookieDomain = "" }},
+		"outside of it":         {"https://app.example.org/", nothing},
+		"not https":             {"http://app.example.com/", nothing},
+	} {
+		res := guard(t, c.configure).visitor().get("/auth/verify", asPage, asks("GET", c.asked))
+		res.requireError(http.StatusForbidden, "")
+		require.Contains(t, res.text("error.reason"), "COOKIE_DOMAIN", name)
+	}
+	own := guard(t, func(c *app.Config) { c.CookieDomain = "" })
+	require.Equal(t, http.StatusSeeOther, own.visitor().get("/auth/verify", asPage, asks("GET", "https://auth.example.com/x")).status)
+}
+
+func TestAccessIsByHostAndGroup(t *testing.T) {
+	g := guard(t, func(c *app.Config) {
+		c.Access = "wiki.example.com=staff,editors *.lab.example.com=lab deep.lab.example.com=staff \t\n*.x.lab.example.com=editors bücher.example.com=lab 192.0.2.7=staff [2001:db8::1]=staff"
+	}, "ada@example.com", "bob@example.com", "eve@example.com")
+	g.in("ada@example.com", "staff")
+	g.in("bob@example.com", "lab", "editors")
+	for host, allowed := range map[string]string{
+		"wiki.example.com": "ada bob", "WIKI.Example.Com": "ada bob", "wiki.example.com.": "ada bob", "wiki.example.com:8443": "ada bob", "wiki.example.com.:443": "ada bob",
+		"a.lab.example.com": "bob", "a.b.lab.example.com": "bob", "deep.lab.example.com": "ada", "a.deep.lab.example.com": "bob", "a.x.lab.example.com": "bob",
+		"lab.example.com": "ada bob eve", "xlab.example.com": "ada bob eve", "other.example.com": "ada bob eve", "a.wiki.example.com": "ada bob eve",
+		"xn--bcher-kva.example.com": "bob", "bücher.example.com": "bob", "BÜCHER.example.com": "bob", "192.0.2.7": "ada", "192.0.2.7:80": "ada", "192.0.2.8": "ada bob eve", "[2001:db8::1]:443": "ada",
+	} {
+		for _, who := range []string{"ada", "bob", "eve"} {
+			res := g.visitor().get("/auth/verify", with("X-Forwarded-Host", host), g.as(who+"@example.com"))
+			if slices.Contains(strings.Fields(allowed), who) {
+				require.Equal(t, http.StatusOK, res.status, "%s at %s: %s", who, host, res.body)
+				continue
+			}
+			res.requireError(http.StatusForbidden, "")
+			require.Contains(t, res.text("error.reason"), who+"@example.com is not in a group")
+			require.Empty(t, res.header.Values("Remote-User"))
+		}
+	}
+}
+
+func TestAccessForAllTheRest(t *testing.T) {
+	g := guard(t, func(c *app.Config) { c.Access = "*=staff open.example.com=guests" }, "ada@example.com", "bob@example.com")
+	g.in("ada@example.com", "staff")
+	g.in("bob@example.com", "guests")
+	for host, allowed := range map[string]string{"open.example.com": "bob", "x.example.com": "ada", "192.0.2.1": "ada", "localhost": "ada"} {
+		for _, who := range []string{"ada", "bob"} {
+			res := g.visitor().get("/auth/verify", with("X-Forwarded-Host", host), g.as(who+"@example.com"))
+			require.Equal(t, who == allowed, res.status == http.StatusOK, "%s at %s: %s", who, host, res.body)
+		}
+	}
+}
+
+func TestAccessNeedsToKnowTheHost(t *testing.T) {
+	g := guard(t, func(c *app.Config) { c.Access = "wiki.example.com=staff" }, "ada@example.com")
+	g.in("ada@example.com", "staff")
+	twice := func(h http.Header) { h["X-Forwarded-Host"] = []string{"wiki.example.com", "wiki.example.com"} }
+	for _, h := range []header{with("X-Forwarded-Host", ""), with("Host", "wiki.example.com"), twice, with("X-Forwarded-Host", "wiki.example.com, wiki.example.com"),
+		with("X-Forwarded-Host", "wiki.example.com/"), with("X-Forwarded-Host", "wiki_.example.com:x"), with("Forwarded", "host=wiki.example.com")} {
+		res := g.visitor().get("/auth/verify", h, g.as("ada@example.com"))
+		res.requireError(http.StatusForbidden, "")
+		require.Contains(t, res.text("error.reason"), "X-Forwarded-Host")
+	}
+}
+
+func TestWhoMayNotUseAnAppIsToldWhoTheyAre(t *testing.T) {
+	g := guard(t, func(c *app.Config) { c.Access = "wiki.example.com=staff" }, "ada@example.com")
+	wiki := asks("GET", "https://wiki.example.com/x")
+
+	page := g.visitor().get("/auth/verify", asPage, wiki, g.as("ada@example.com"))
+
+	page.requireError(http.StatusForbidden, "")
+	require.Contains(t, page.body, "This app is for others")
+	require.Contains(t, page.body, "ada@example.com, your account may not use wiki.example.com.")
+	require.Contains(t, page.body, `href="https://auth.example.com/auth/self-service/logout?token=`)
+	require.Contains(t, page.body, `href="https://auth.example.com/auth/account"`)
+	require.NotRegexp(t, `(href|src)="/`, page.body, "on another host these lead to the app")
+	require.NotContains(t, page.body, "<script")
+	require.Contains(t, page.header.Get("Content-Security-Policy"), "style-src https://auth.example.com;")
+
+	for _, h := range []header{asJSON, with("Sec-Fetch-Mode", "cors"), with("X-Forwarded-Uri", "")} {
+		res := g.visitor().get("/auth/verify", asPage, wiki, g.as("ada@example.com"), h)
+		res.requireError(http.StatusForbidden, "")
+		require.Contains(t, res.header.Get("Content-Type"), "application/json")
+	}
+
+	g.in("ada@example.com", "staff")
+	require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", asPage, wiki, g.as("ada@example.com")).status, "from the next request on")
+}
+
+func TestWrongAccessStopsTheStart(t *testing.T) {
+	for _, entry := range []string{"wiki.example.com", "=staff", "wiki.example.com=", "wiki.example.com=staff,", "wiki.example.com=,staff", "wiki.example.com=Staff",
+		"https://wiki.example.com=staff", "wiki.example.com:443=staff", "wiki.example.com/x=staff", "*.*.example.com=staff", "wiki.*=staff", "**=staff", "*.=staff", "*.192.0.2.1=staff", "*.[::1]=staff",
+		"a..b=staff", "wiki.example.com=staff;editors", "wiki.example.com=a=b", "a@wiki.example.com=staff", "0x7f.1=staff", "xn--.example.com=staff",
+		"wiki.example.com=a WIKI.example.com=b", "*=a *=b", "*.example.com=a *.Example.com=b", "wiki.example.com=a wiki.example.com.=a"} {
+		_, err := start(t, map[string]string{"ACCESS": entry})
+		require.ErrorContains(t, err, "ACCESS has ", entry)
+	}
+	for _, right := range []string{"", " \n", "wiki.example.com=staff", "*.example.com=a,b example.com=c\n*=d", "localhost=a"} {
+		_, err := start(t, map[string]string{"ACCESS": right})
+		require.NoError(t, err, right)
+	}
+}
