@@ -146,6 +146,7 @@ var jsonPaths = map[string]bool{
 	pathLogoutAPI:                           true,
 	pathSessions:                            true,
 	pathSchema:                              true,
+	pathScript:                              true,
 	"/auth/openapi.json":                    true,
 	"/auth/health/alive":                    true,
 	"/auth/health/ready":                    true,

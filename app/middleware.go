@@ -59,10 +59,12 @@ const maxLoggedPath = 256
 // quietRoutes are asked for so often that their lines would hide all others.
 var quietRoutes = map[string]bool{
 	"/auth/sessions/whoami":             true,
+	"/auth/sessions/events":             true,
 	"/auth/self-service/logout/browser": true,
 	"/auth/health/alive":                true,
 	"/auth/health/ready":                true,
 	pathStatic:                          true,
+	pathScript:                          true,
 }
 
 func (a *App) newRequestID(c *gin.Context) string {

@@ -40,7 +40,7 @@ func (a *App) personalPage(session *models.Session) views.Page {
 
 // pageData is what every page shows.
 func (a *App) pageData() views.Page {
-	return views.Page{SiteName: a.SiteName, Logo: a.assets.logo, Icon: a.assets.icon, Styles: a.assets.styles, Script: a.assets.script}
+	return views.Page{SiteName: a.SiteName, Logo: a.assets.logo, Icon: a.assets.icon, Styles: a.assets.styles, Script: a.assets.script, SessionScript: a.assets.session}
 }
 
 func encode64(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }

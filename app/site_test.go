@@ -43,6 +43,7 @@ type site struct {
 	log   *bytes.Buffer // what was logged; read it after the requests are done
 
 	server *httptest.Server
+	stop   func() // ends what runs in the background, as a server does that stops
 }
 
 // newSite starts a site with default settings, cheap password hashes and what configure changes.
@@ -88,8 +89,8 @@ func (s *site) start(configure ...func(*app.Config)) {
 	background, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.app.Run(background) })
-	t.Cleanup(running.Wait)
-	t.Cleanup(stop)
+	s.stop = func() { stop(); running.Wait() }
+	t.Cleanup(s.stop)
 
 	s.server = httptest.NewUnstartedServer(s.app)
 	s.server.Config.MaxHeaderBytes = 1<<20 + 128<<10 // as in main.go
@@ -290,7 +291,7 @@ func (v *visitor) send(method, target, body string, headers ...header) answer {
 	res, err := v.client.Do(req)
 	require.NoError(v.site.t, err)
 	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
+	raw, err := readAll(res)
 	require.NoError(v.site.t, err)
 	proxied := v.client.Transport != nil && (req.URL.Scheme == "http" || !strings.HasPrefix(req.URL.Path, "/auth/"))
 	if !proxied { // else the answer is the proxy's or an app's
