@@ -37,6 +37,7 @@ type App struct {
 	setup    setup
 	notes    chan note // on their way to the database
 	outbox   outbox
+	streams  *streams
 	engine   *gin.Engine
 }
 
@@ -57,11 +58,15 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		setup:    setup{token: rand.Text()},
 		notes:    make(chan note, 256),
 	}
+	a.streams = newStreams(a.store, a.Now, a.Log)
 	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
 	if a.outbox.notifier, err = NewNotifier(context.Background(), config, a.store); err != nil {
 		return nil, err
 	}
-	a.store.OnEnd(a.outbox.rouse)
+	a.store.OnEnd(func() {
+		a.streams.poke()
+		a.outbox.rouse()
+	})
 	key, err := a.store.Secrets.Get(context.Background(), "seal")
 	if err != nil {
 		return nil, err
@@ -108,15 +113,16 @@ const (
 	keepDeliveries = 30 * 24 * time.Hour
 )
 
-// Run does what is not done within a request: it writes down what answers did not wait for, ends
-// what has expired, and removes what has been kept long enough. It returns when ctx is done, after
-// writing what was noted until then.
+// Run does what is not done within a request: it writes down what answers did not wait for, tells
+// event streams of ends, ends what has expired, and removes what has been kept long enough. It
+// returns when ctx is done, after writing what was noted until then and closing the streams.
 func (a *App) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { every(ctx, pruneEvery, a.prune) })
 	running.Go(func() { every(ctx, expireEvery, a.expire) })
 	running.Go(func() { a.deliver(ctx) })
+	running.Go(func() { a.streams.run(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
 	for {
 		select {

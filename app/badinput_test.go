@@ -75,8 +75,10 @@ func (s *site) paths() map[string][]string {
 		path := strings.NewReplacer(":id", "2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11", "*name", "none.css").Replace(route.Path)
 		paths[path] = append(paths[path], route.Method)
 	}
-	// The route of /auth/sessions/{id} takes it for an id.
-	paths["/auth/sessions/whoami"] = append(paths["/auth/sessions/whoami"], http.MethodDelete)
+	// The route of /auth/sessions/{id} takes them for an id.
+	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions/events"} {
+		paths[path] = append(paths[path], http.MethodDelete)
+	}
 	return paths
 }
 

@@ -64,6 +64,22 @@ func (s *specification) matches(place, body string) error {
 	return schema.Validate(value)
 }
 
+// eventSchemas are those of the data of server-sent events.
+var eventSchemas = map[string]string{"session": "sessionEvent", "ended": "sessionEndedEvent"}
+
+// matchesEvents holds a stream of server-sent events, or a part of it, against their schemas.
+func (s *specification) matchesEvents(stream string) error {
+	for _, event := range readEvents(stream) {
+		if eventSchemas[event.name] == "" {
+			return fmt.Errorf("the event %q is not documented", event.name)
+		}
+		if err := s.matches("#/components/schemas/"+eventSchemas[event.name], event.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // undocumented are the routes that are nobody's to call but our own pages'.
 var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/.*|/auth/signed-out/.*)$`)
 
@@ -116,6 +132,10 @@ func conforms(req *http.Request, status int, header http.Header, body string) er
 		return nil
 	case content[mediaType] == nil:
 		return fmt.Errorf("an answer of type %q is not documented for %d", mediaType, status)
+	case mediaType == "text/event-stream":
+		return spec.matchesEvents(body)
+	case mediaType != "application/json":
+		return nil
 	}
 	place := response.Ref
 	if place == "" {

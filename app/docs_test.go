@@ -63,7 +63,7 @@ func TestDocsPageIsWellMade(t *testing.T) {
 	require.NotRegexp(t, `(src|href)="(https?:)?//`, page, "nothing comes from another host")
 	require.NotContains(t, page, "`", "all code is marked up")
 	require.NotContains(t, page, "**")
-	require.Less(t, len(page), 64<<10)
+	require.Less(t, len(page), 80<<10)
 
 	var ids []string
 	for _, found := range regexp.MustCompile(`<(?:section|article|h\d|dt) id="([^"]*)"`).FindAllStringSubmatch(page, -1) {

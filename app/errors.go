@@ -148,6 +148,7 @@ var jsonPaths = map[string]bool{
 	pathVerify:                              true, // but for one page of its own
 	pathSchema:                              true,
 	pathJWKS:                                true,
+	pathScript:                              true,
 	"/auth/openapi.json":                    true,
 	"/auth/health/alive":                    true,
 	"/auth/health/ready":                    true,

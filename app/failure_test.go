@@ -18,7 +18,7 @@ func (s *site) failing(ada *visitor, session string) map[string]func(as header) 
 	registration := ada.get("/auth/self-service/registration/browser?refresh=true", asJSON).text("ui.action")
 	logout := ada.logoutURL()
 	requests := map[string]func(header) answer{}
-	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions", "/auth/self-service/logout/browser", "/auth/self-service/logout",
+	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions/events", "/auth/sessions", "/auth/self-service/logout/browser", "/auth/self-service/logout",
 		"/auth/login", "/auth/registration", "/auth/account", "/auth/logout", "/auth/signed-out", "/auth/self-service/login/browser", "/auth/self-service/registration/browser"} {
 		requests["GET "+path] = func(as header) answer { return ada.get(path, as) }
 	}

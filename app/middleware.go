@@ -60,10 +60,12 @@ const maxLoggedPath = 256
 var quietRoutes = map[string]bool{
 	"/auth/sessions/whoami":             true,
 	pathVerify:                          true,
+	"/auth/sessions/events":             true,
 	"/auth/self-service/logout/browser": true,
 	"/auth/health/alive":                true,
 	"/auth/health/ready":                true,
 	pathStatic:                          true,
+	pathScript:                          true,
 }
 
 func (a *App) newRequestID(c *gin.Context) string {

@@ -53,7 +53,7 @@ func (a *App) personalPage(session *models.Session) views.Page {
 
 // pageData is what every page shows.
 func (a *App) pageData() views.Page {
-	return views.Page{SiteName: a.SiteName, Logo: a.assets.logo, Icon: a.assets.icon, Styles: a.assets.styles, Script: a.assets.script}
+	return views.Page{SiteName: a.SiteName, Logo: a.assets.logo, Icon: a.assets.icon, Styles: a.assets.styles, Script: a.assets.script, SessionScript: a.assets.session}
 }
 
 // pageDataElsewhere is pageData for another host, where our paths may be the app's. It has no script:

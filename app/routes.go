@@ -18,6 +18,7 @@ const (
 	pathStatic       = "/auth/static/*name"
 	pathSchema       = "/auth/schemas/default"
 	pathSessions     = "/auth/sessions"
+	pathScript       = "/auth/session.js"
 	pathLogoutAPI    = "/auth/self-service/logout/api"
 	pathJWKS         = "/auth/.well-known/jwks.json"
 	pathVerify       = "/auth/verify"
@@ -68,6 +69,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	read(auth, "/docs", a.docsPage)
 	read(auth, "/openapi.json", a.openAPI)
 	read(auth, "/schemas/default", a.identitySchema)
+	read(auth, "/session.js", a.sessionScript)
 	read(&r.RouterGroup, pathStatic, a.asset)
 
 	// The flows, for pages, apps and API clients alike.
@@ -87,6 +89,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	// Who is signed in, for apps and API clients.
 	api := auth.Group("/sessions", byHeader)
 	read(api, "/whoami", a.whoami)
+	read(api, "/events", a.sessionEvents)
 	read(api, "", a.listSessions)
 	api.DELETE("", a.endOtherSessions)
 	api.DELETE("/:id", a.endSession)

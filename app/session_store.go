@@ -98,17 +98,24 @@ func (a *App) held(c *gin.Context) (*models.Session, error) {
 	return session, nil
 }
 
-// signedIn returns the active session of the request, or errNoSession.
+// signedIn returns the active session of the request, which is in use by it, or errNoSession.
 func (a *App) signedIn(c *gin.Context) (*models.Session, error) {
+	session, err := a.active(c)
+	if err == nil {
+		a.markSeen(session, a.Now())
+	}
+	return session, err
+}
+
+// active is signedIn for a request that is no use of the session.
+func (a *App) active(c *gin.Context) (*models.Session, error) {
 	session, err := a.held(c)
 	if err != nil {
 		return nil, err
 	}
-	now := a.Now()
-	if session == nil || !session.Active(now) {
+	if session == nil || !session.Active(a.Now()) {
 		return nil, errNoSession
 	}
-	a.markSeen(session, now)
 	return session, nil
 }
 

@@ -294,7 +294,7 @@ func (v *visitor) send(method, target, body string, headers ...header) answer {
 	res, err := v.client.Do(req)
 	require.NoError(v.site.t, err)
 	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
+	raw, err := readAll(res)
 	require.NoError(v.site.t, err)
 	proxied := v.client.Transport != nil && (req.URL.Scheme == "http" || !strings.HasPrefix(req.URL.Path, "/auth/"))
 	if !proxied { // else the answer is the proxy's or an app's

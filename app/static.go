@@ -22,8 +22,10 @@ type assets struct {
 	styles []string        // the URLs, in the order in which they apply
 	docs   string          // the style that only the documentation has
 	script string
-	icon   string
-	logo   string // "" for none
+	// session is the script that keeps a page true, for our own pages.
+	session string
+	icon    string
+	logo    string // "" for none
 }
 
 type file struct {
@@ -34,7 +36,7 @@ type file struct {
 
 func newAssets(s settings) (assets, error) {
 	a := assets{files: map[string]file{}}
-	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "latchkey.js", "icon.svg"} {
+	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "session.js", "latchkey.js", "icon.svg"} {
 		body, err := static.Files.ReadFile(name)
 		if err != nil {
 			return a, fmt.Errorf("read an asset: %w", err)
@@ -46,6 +48,8 @@ func newAssets(s settings) (assets, error) {
 		switch {
 		case name == "docs.css":
 			a.docs = url
+		case name == "session.js":
+			a.session = url
 		case path.Ext(name) == ".js":
 			a.script = url
 		case path.Ext(name) == ".svg":
@@ -106,8 +110,39 @@ func (a *App) asset(c *gin.Context) {
 		a.fail(c, errNotFound)
 		return
 	}
+	c.Header("Cache-Control", "public, max-age=31536000, immutable")
+	f.send(c)
+}
+
+// sessionScript answers GET /auth/session.js: the same file as for our own pages, at an address that
+// an app can write into its pages.
+func (a *App) sessionScript(c *gin.Context) {
+	name := strings.TrimPrefix(a.assets.session, "/auth/static/")
+	tag := `"` + strings.Split(name, ".")[1] + `"` // the hash
+	c.Header("Cache-Control", "public, max-age=300")
+	c.Header("ETag", tag)
+	if matchesTag(c.Request, tag) {
+		c.Header("Vary", "Accept-Encoding")
+		c.Status(http.StatusNotModified)
+		return
+	}
+	a.assets.files[name].send(c)
+}
+
+// matchesTag reports whether the client has the version with that tag: RFC 9110 §13.1.2.
+func matchesTag(r *http.Request, tag string) bool {
+	for known := range strings.SplitSeq(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
+		known = strings.TrimPrefix(strings.TrimSpace(known), "W/") // a proxy that compresses weakens it
+		if known == tag || known == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// send answers with the file.
+func (f file) send(c *gin.Context) {
 	h := c.Writer.Header()
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Cross-Origin-Resource-Policy", "same-site")
 	body := f.body
 	if f.gzipped != nil {

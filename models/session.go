@@ -220,6 +220,15 @@ func (s Sessions) ByID(ctx context.Context, id uuid.UUID) (Session, error) {
 	return session, nil
 }
 
+// ByIDs returns those of the sessions that there are, with when and why they have ended.
+func (s Sessions) ByIDs(ctx context.Context, ids []uuid.UUID) ([]Session, error) {
+	found, err := gorm.G[Session](s.db).Select("id", "expires_at", "ended_at", "end_reason").Where("id IN ?", ids).Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find sessions: %w", err)
+	}
+	return found, nil
+}
+
 // End ends the session for the given reason. It is safe to call twice: the first reason stands.
 // It returns ErrNotFound if there never was such a session.
 func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {

@@ -1,68 +1,13 @@
 // Everything here is a convenience: every page works without it.
 
-const whoami = "/auth/sessions/whoami";
 const newLogoutURL = "/auth/self-service/logout/browser";
-const account = "/auth/account";
-const signedOut = "/auth/signed-out";
 const json = { headers: { Accept: "application/json" }, credentials: "same-origin", cache: "no-store" };
-
-// The id of the session whose page this is; "" for a page that is nobody's.
-const session = document.body.dataset.session ?? "";
-
-function hide(hidden) {
-	document.documentElement.classList.toggle("leaving", hidden);
-}
-
-function leave(to) {
-	hide(true);
-	location.replace(to);
-}
-
-// check leaves the page if its session is over, or another one has taken its place. It returns
-// false where it could not find out.
-async function check() {
-	try {
-		const answer = await fetch(whoami, json);
-		if (answer.status === 401) {
-			leave(signedOut);
-		} else if (!answer.ok) {
-			return false;
-		} else if ((await answer.json()).id === session) {
-			hide(false);
-		} else {
-			leave(account); // never location.reload(): the page may be the answer to a form
-		}
-		return true;
-	} catch {
-		return false;
-	}
-}
-
-// Tabs of one browser tell each other whose page they show. News are only believed to be a reason
-// to ask the server; tabs of the same session do not even do that, so that none keeps another busy.
-const tabs = new BroadcastChannel("latchkey");
-
-if (session) {
-	tabs.addEventListener("message", (event) => {
-		if (event.data !== session) check();
-	});
-	document.addEventListener("visibilitychange", () => {
-		if (document.visibilityState === "visible") check();
-	});
-	// What the back button may bring back unloaded is left hidden, and shown when it is known to
-	// be good still.
-	addEventListener("pagehide", (event) => {
-		if (event.persisted) hide(true);
-	});
-	addEventListener("pageshow", async (event) => {
-		if (event.persisted && !(await check())) leave(account);
-	});
-}
-tabs.postMessage(session);
 
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
 	link.setAttribute("aria-busy", "true");
+	// Where to go then is known here; session.js need not lead the way.
+	document.addEventListener("latchkey:signed-out", (event) => event.preventDefault());
 	try {
 		const fresh = await fetch(newLogoutURL, json);
 		if (fresh.ok) {
@@ -78,8 +23,8 @@ async function signOut(link) {
 		location.assign(link.href); // the way without JavaScript says what is wrong
 		return;
 	}
-	tabs.postMessage("");
-	leave(link.dataset.logout);
+	document.documentElement.style.visibility = "hidden";
+	location.replace(link.dataset.logout);
 }
 
 for (const link of document.querySelectorAll("a[data-logout]")) {

@@ -12,9 +12,10 @@ type Page struct {
 	Icon     string // URL
 	Styles   []string
 	Script   string // URL; "" for none
-	// Session is the id of the session whose page this is, "" for a page that is nobody's: the
-	// script leaves the page when that session is over.
-	Session string
+	// SessionScript leaves the page when the session is over whose page this is: Session is its id,
+	// "" for a page that is nobody's.
+	SessionScript string
+	Session       string
 }
 
 // LoginPage is the page to sign in.

@@ -1,0 +1,211 @@
+// Latchkey's session.js, for any page on the same site: the page learns within a second that its
+// session has ended, whatever ended it. docs/session-js.md says what attributes and events mean.
+(() => {
+	const { dataset, src } = document.currentScript;
+	const url = (path) => new URL(path, new URL("/auth/", src)).href;
+	const shortest = 1000, longest = 60_000; // between two tries, in milliseconds
+
+	// The id of the session whose page this is; "" for a page that is nobody's, undefined until known.
+	let session = dataset.session;
+	let seen = false; // the server has confirmed it
+	let reason = "unknown"; // why it has ended, if the server has said so
+	let turn = 0;
+
+	// whoami returns the id of the session that the browser has now, "" if none, and undefined where
+	// that can't be found out: trouble with network or server signs nobody out.
+	async function whoami() {
+		try {
+			const answer = await fetch(url("sessions/whoami"), {
+				headers: { Accept: "application/json" }, credentials: "include", cache: "no-store",
+			});
+			if (answer.status === 401) return "";
+			if (answer.ok) return (await answer.json()).id;
+		} catch {}
+	}
+
+	// check ends the page's part in a session that is over, or that another one has replaced. It
+	// returns false where it could not find out.
+	async function check() {
+		const mine = session;
+		const now = mine && (await whoami());
+		if (now === undefined) return false;
+		if (!mine || mine !== session) return true;
+		if (now === mine) {
+			seen = true;
+			hide(false);
+		} else {
+			end(now ? "new_login" : reason);
+		}
+		return true;
+	}
+
+	function end(why) {
+		// A page that was wrong from the start, even reloaded, comes from a cache. Again won't help.
+		const stale = !seen && performance.getEntriesByType("navigation")[0]?.type === "reload";
+		release();
+		session = "";
+		const news = new CustomEvent("latchkey:signed-out", { cancelable: true, detail: { reason: why } });
+		if (!document.dispatchEvent(news) || "stay" in dataset) {
+			hide(false);
+		} else if (why !== "new_login") {
+			hide(true);
+			location.replace(dataset.signedOutUrl ?? url("signed-out"));
+		} else if (!stale || dataset.newLoginUrl) {
+			hide(true);
+			renew();
+		}
+	}
+
+	// renew loads the page anew, for whoever is signed in now.
+	function renew() {
+		if (dataset.newLoginUrl) location.replace(dataset.newLoginUrl);
+		else location.reload();
+	}
+
+	function hide(hidden) {
+		if ("hide" in dataset) document.documentElement.style.visibility = hidden ? "hidden" : "";
+	}
+
+	// Tabs of one origin tell each other whose page they show, and what the server has said. News are
+	// only believed to be a reason to ask the server; tabs of the same session do not even do that, so
+	// that none keeps another busy.
+	let tabs;
+
+	function talk() {
+		tabs = new BroadcastChannel("latchkey");
+		tabs.onmessage = ({ data }) => {
+			if (data?.ended) heard(data);
+			else if (data !== session) check();
+		};
+	}
+
+	function heard({ ended, why }) {
+		if (ended !== session) return;
+		reason = why;
+		return check();
+	}
+
+	// The stream that says when the session ends.
+	let source, timer;
+	let pause = shortest;
+
+	function connect() {
+		disconnect();
+		const stream = (source = new EventSource(url("sessions/events"), { withCredentials: true }));
+		let since = Infinity;
+		stream.addEventListener("session", ({ data }) => {
+			since = Date.now();
+			if (JSON.parse(data).id === session) seen = true;
+			else check();
+		});
+		stream.addEventListener("ended", async ({ data }) => {
+			stream.close();
+			const { id, reason: why } = JSON.parse(data);
+			tabs.postMessage({ ended: id, why });
+			await heard({ ended: id, why });
+			again();
+		});
+		stream.addEventListener("error", async () => {
+			// The server has refused it, or can't be reached.
+			const refused = stream.readyState === EventSource.CLOSED;
+			stream.close();
+			if (Date.now() - since > 10 * shortest) pause = shortest;
+			if (refused) await check();
+			again();
+		});
+		function again() {
+			if (source !== stream) return;
+			timer = setTimeout(connect, pause * (1 + Math.random()));
+			pause = Math.min(2 * pause, longest);
+		}
+	}
+
+	function disconnect() {
+		clearTimeout(timer);
+		source?.close();
+		source = undefined;
+	}
+
+	// Browsers open six connections to a host at most (HTTP/1.1), so the tabs of an origin share one
+	// stream. It is held by the one that was shown or loaded last: others may be asleep. Without locks
+	// (plain http), every tab that is shown holds its own.
+	let lead; // what holds the lock, or waits for it; aborted to let go
+	let leading = false;
+
+	function listen() {
+		const shown = document.visibilityState === "visible";
+		if (!session || leading) return;
+		if (navigator.locks) take(shown);
+		else if (shown) connect();
+		else disconnect();
+	}
+
+	function take(steal) {
+		lead?.abort();
+		const mine = (lead = new AbortController());
+		const { signal } = mine;
+		const hold = () => {
+			if (signal.aborted) return;
+			leading = true;
+			connect();
+			return new Promise((free) => signal.addEventListener("abort", free));
+		};
+		navigator.locks.request("latchkey " + url(""), steal ? { steal } : { signal }, hold).catch(({ name }) => {
+			if (lead !== mine) return;
+			leading = false;
+			disconnect();
+			if (name === "AbortError") take(false); // another tab has taken it
+			else connect(); // a frame that may have none
+		});
+	}
+
+	function release() {
+		lead?.abort();
+		lead = undefined;
+		leading = false;
+		disconnect();
+	}
+
+	async function begin() {
+		const mine = ++turn;
+		for (let wait = shortest; session === undefined; wait = Math.min(2 * wait, longest)) {
+			const now = await whoami();
+			if (mine !== turn) return;
+			session = now;
+			if (now) seen = true;
+			if (now === undefined) await new Promise((later) => setTimeout(later, wait * (1 + Math.random())));
+			if (mine !== turn) return;
+		}
+		tabs.postMessage(session);
+		listen();
+	}
+
+	document.addEventListener("visibilitychange", () => {
+		listen();
+		if (document.visibilityState === "visible") check();
+	});
+	// A page that has signed somebody in without being loaded anew says so.
+	document.addEventListener("latchkey:signed-in", () => {
+		release();
+		session = undefined;
+		reason = "unknown";
+		begin();
+	});
+	// What the back button may bring back as it was lets go of everything, which else would keep the
+	// browser from doing so, and is shown again when it is known to be good still.
+	addEventListener("pagehide", ({ persisted }) => {
+		if (persisted && session) hide(true);
+		release();
+		tabs.close();
+	});
+	addEventListener("pageshow", async ({ persisted }) => {
+		if (!persisted) return;
+		talk();
+		listen();
+		if (session === undefined) begin();
+		else if (!(await check())) "hide" in dataset ? renew() : hide(false);
+	});
+
+	talk();
+	begin();
+})();
