@@ -164,7 +164,7 @@ func parsePosition(token string) (models.Position, error) {
 
 // endSession answers DELETE /auth/sessions/{id}.
 func (a *App) endSession(c *gin.Context) {
-	session, err := a.signedInLately(c)
+	session, err := a.signedIn(c)
 	if err == nil {
 		err = a.endOther(c, session)
 	}
@@ -183,6 +183,9 @@ func (a *App) endOther(c *gin.Context, session *models.Session) error {
 	}
 	if id == session.ID {
 		return errBadRequest.because("This is the session you are using. To end it, sign out.")
+	}
+	if !a.recent(session) {
+		return errRefresh
 	}
 	err = a.store.Sessions.EndOwn(c.Request.Context(), session.IdentityID, id)
 	if errors.Is(err, models.ErrNotFound) {
