@@ -209,7 +209,7 @@ func (b *tab) until(condition string) {
 	require.Eventually(b.t, func() bool {
 		holds, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+condition+")"))
 		return err == nil && holds
-	}, 10*time.Second, 10*time.Millisecond, "never came true: %s", condition)
+	}, 30*time.Second, 10*time.Millisecond, "never came true: %s", condition)
 }
 
 // arrives waits for the page with that heading to be complete.
@@ -219,7 +219,7 @@ func (b *tab) arrives(heading string) {
 	require.Eventually(b.t, func() bool {
 		now, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](shown))
 		return err == nil && now == heading
-	}, 10*time.Second, 10*time.Millisecond, "%q never came", heading)
+	}, 30*time.Second, 10*time.Millisecond, "%q never came", heading)
 }
 
 // text returns what can be read on the page.

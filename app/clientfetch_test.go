@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/db"
 )
 
 // These tests drive Latchkey with the official npm client of the API that it speaks, in pages of a
@@ -100,14 +101,16 @@ func bundle(t *testing.T, script, format string) []byte {
 	return made
 }
 
-// checkedApp serves the site, and fails the test for an answer that is not as documented.
+// checkedApp serves the site, and fails the test for an answer that is not as documented. It leaves
+// out streams of events, which have no end.
 func (s *site) checkedApp() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen := &seenAnswer{ResponseWriter: w, status: http.StatusOK}
-		s.app.ServeHTTP(seen, r)
-		if strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+		if r.Header.Get("Accept") == "text/event-stream" {
+			s.app.ServeHTTP(w, r)
 			return
 		}
+		seen := &seenAnswer{ResponseWriter: w, status: http.StatusOK}
+		s.app.ServeHTTP(seen, r)
 		if err := conforms(r, seen.status, w.Header(), seen.body.String()); err != nil {
 			s.t.Errorf("the answer to %s %s is not as documented: %v", r.Method, r.URL.Path, err)
 		}
@@ -131,9 +134,6 @@ func (a *seenAnswer) Write(p []byte) (int, error) {
 }
 
 func (a *seenAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// Flush is for gin, which asks the writer itself.
-func (a *seenAnswer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
 
 // browser opens the page at one of its origins, in a new profile. Unlike the tab of our own pages, it may
 // talk to other origins and complain of what they refuse.
@@ -451,4 +451,97 @@ func TestPageOfAnotherSiteGetsNoCookieEvenIfListed(t *testing.T) {
 
 	b.fails(http.StatusForbidden, "isSecurityIdentityMismatch", oryLogin, "ada@example.com", goodPassword)
 	b.fails(http.StatusUnauthorized, "isNoActiveSession", `ory.toSession()`)
+}
+
+func TestSignOutButtonOfASinglePageApp(t *testing.T) {
+	const doc = "docs/spa.md"
+	settings, page := codeIn(t, doc, "sh", "CORS_ALLOWED_ORIGINS"), codeIn(t, doc, "html", "sign-out")
+	for name, c := range map[string]struct {
+		text  string // by which the code is found
+		build func(t *testing.T, file string) []byte
+	}{
+		"@ory/client-fetch": {`from "@ory/client-fetch"`, func(t *testing.T, file string) []byte { return bundle(t, file, "esm") }},
+		"plain fetch": {"await fetch(", func(t *testing.T, file string) []byte {
+			script, err := os.ReadFile(file)
+			require.NoError(t, err)
+			return script
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := codeIn(t, doc, "js", c.text)
+			f := newFrontEnd(t, func(c *app.Config) {
+				app := c.CORSAllowedOrigins[0]
+				for line := range strings.Lines(adapt(t, settings, "https://app.example.com", app)) {
+					switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
+					case "CORS_ALLOWED_ORIGINS":
+						c.CORSAllowedOrigins = []string{value}
+					case "ALLOWED_RETURN_URLS":
+						c.AllowedReturnURLs = []string{value}
+					default:
+						require.Equal(t, "BASE_URL=https://login.example.com", name+"="+value) // here it is the request's own host
+					}
+				}
+			})
+			f.page = "<!DOCTYPE html><title>App</title>" + adapt(t, page, "https://login.example.com", f.latchkey)
+			file := filepath.Join(t.TempDir(), "main.js")
+			require.NoError(t, os.WriteFile(file, []byte(adapt(t, source, "https://login.example.com", f.latchkey)), 0o600))
+			f.script = c.build(t, file)
+			f.site.register("ada@example.com")
+			phone := f.site.signIn("ada@example.com")
+			b := f.browser(f.app)
+			says := func(text string) {
+				t.Helper()
+				is := fmt.Sprintf(`document.querySelector("#who")?.textContent === %q`, text)
+				require.Eventually(t, func() bool {
+					holds, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](is))
+					return err == nil && holds
+				}, 30*time.Second, 10*time.Millisecond, "the page never says %q", text)
+			}
+			signIn := func() {
+				t.Helper()
+				b.click("#sign-in")
+				b.arrives("Sign in")
+				b.signIn("ada@example.com", goodPassword)
+				says("Hello ada@example.com")
+			}
+
+			says("Nobody is signed in.")
+			require.False(t, eval[bool](b, `document.querySelector("#sign-out").checkVisibility()`))
+			signIn()
+			require.False(t, eval[bool](b, `document.querySelector("#sign-in").checkVisibility()`))
+
+			b.click("#sign-out")
+			says("Nobody is signed in.")
+			require.Equal(t, f.app+"/", eval[string](b, "location.href"), "it is still the same page")
+			require.EqualValues(t, 1, f.site.activeSessions(), "the phone's")
+
+			signIn()
+			require.Equal(t, http.StatusOK, phone.delete("/auth/sessions", "").status)
+			eval[any](b, `{ document.dispatchEvent(new CustomEvent("latchkey:signed-out", { cancelable: true })); null }`)
+			says("Nobody is signed in.")
+
+			signIn()
+			require.Equal(t, http.StatusOK, phone.delete("/auth/sessions", "").status)
+			b.click("#sign-out") // too late, which is no failure
+			says("Nobody is signed in.")
+
+			signIn()
+			b.open("/auth/docs")
+			require.Equal(t, http.StatusOK, phone.delete("/auth/sessions", "").status)
+			b.back()
+			says("Nobody is signed in.")
+
+			signIn()
+			require.NoError(t, db.Close(f.site.db))
+			b.click("#sign-out")
+			says("This did not work. Try again in a moment.")
+		})
+	}
+}
+
+// activeSessions counts them.
+func (s *site) activeSessions() (n int64) {
+	s.t.Helper()
+	require.NoError(s.t, s.db.Table("sessions").Where("ended_at IS NULL").Count(&n).Error)
+	return n
 }

@@ -15,11 +15,54 @@ import (
 	"latchkey/app"
 )
 
-// These tests hold registration by JSON clients against the contract, line by line.
+// These tests hold what JSON clients get of the flows against the contract, line by line.
+
+// flowJSON fills in what every flow of that kind has: its nodes between csrf_token and method, the
+// label of method, and what else is in it.
+func flowJSON(flow answer, site, kind, typ, query, more, nodes, label string) string {
+	csrf := `"type": "hidden"`
+	if typ == "browser" {
+		csrf += `, "value": "` + flow.csrfToken() + `"`
+	}
+	return strings.NewReplacer("ID", flow.text("id"), "KIND", kind, "TYPE", typ, "SITE", site, "QUERY", query, "MORE", more,
+		"CSRF", csrf, "NODES", nodes, "LABEL", label).Replace(`{
+		"id": "ID", "type": "TYPE", MORE
+		"issued_at": "2026-11-22T09:00:00Z", "expires_at": "2026-11-22T10:00:00Z",
+		"created_at": "2026-11-22T09:00:00Z", "updated_at": "2026-11-22T09:00:00Z",
+		"request_url": "SITE/auth/self-service/KIND/TYPEQUERY", "state": "choose_method",
+		"ui": {"action": "SITE/auth/self-service/KIND?flow=ID", "method": "POST", "nodes": [
+			{"type": "input", "group": "default", "messages": [], "meta": {},
+				"attributes": {"name": "csrf_token", CSRF, "required": true, "disabled": false, "node_type": "input"}},
+			NODES
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": LABEL},
+				"attributes": {"name": "method", "type": "submit", "value": "password", "disabled": false, "node_type": "input"}}]}}`)
+}
+
+func TestLoginFlowIsWhatClientsKnow(t *testing.T) {
+	site := newSite(t)
+	for _, c := range []struct{ typ, query, more string }{
+		{"browser", "", `"refresh": false,`},
+		{"browser", "?refresh=true&return_to=%2Fapp", `"refresh": true, "return_to": "/app",`},
+		{"api", "", `"refresh": false,`},
+		{"api", "?return_to=%2Fapp", `"refresh": false, "return_to": "/app",`},
+	} {
+		v := site.visitor()
+		flow := v.get("/auth/self-service/login/"+c.typ+c.query, asJSON)
+		require.Equal(t, http.StatusOK, flow.status, flow.body)
+		require.JSONEq(t, flowJSON(flow, site.url, "login", c.typ, c.query, c.more+` "requested_aal": "aal1",`, `
+			{"type": "input", "group": "default", "messages": [], "meta": {"label": {"id": 1070004, "text": "Email address", "type": "info"}},
+				"attributes": {"name": "identifier", "type": "text", "autocomplete": "username", "required": true, "disabled": false, "node_type": "input"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
+				"attributes": {"name": "password", "type": "password", "autocomplete": "current-password", "required": true, "disabled": false, "node_type": "input"}},`,
+			`{"id": 1010022, "text": "Sign in with password", "type": "info"}`), flow.body)
+		require.JSONEq(t, flow.body, v.get("/auth/self-service/login/flows?id="+flow.text("id")).body)
+		require.Equal(t, c.typ == "browser", len(flow.header.Values("Set-Cookie")) > 0)
+	}
+}
 
 func TestRegistrationFlowIsWhatClientsKnow(t *testing.T) {
 	site := newSite(t, wide)
-	for _, c := range []struct{ typ, query, returnTo string }{
+	for _, c := range []struct{ typ, query, more string }{
 		{"browser", "", ""},
 		{"browser", "?return_to=%2Fapp", `"return_to": "/app",`},
 		{"api", "", ""},
@@ -28,28 +71,14 @@ func TestRegistrationFlowIsWhatClientsKnow(t *testing.T) {
 		v := site.visitor()
 		flow := v.get("/auth/self-service/registration/"+c.typ+c.query, asJSON)
 		require.Equal(t, http.StatusOK, flow.status, flow.body)
-		csrf := `"type": "hidden"`
-		if c.typ == "browser" {
-			require.NotEmpty(t, flow.csrfToken())
-			csrf += `, "value": "` + flow.csrfToken() + `"`
-		}
-		require.JSONEq(t, strings.NewReplacer("ID", flow.text("id"), "TYPE", c.typ, "SITE", site.url, "QUERY", c.query, "RETURN", c.returnTo, "CSRF", csrf).Replace(`{
-			"id": "ID", "type": "TYPE", RETURN
-			"issued_at": "2026-11-22T09:00:00Z", "expires_at": "2026-11-22T10:00:00Z",
-			"created_at": "2026-11-22T09:00:00Z", "updated_at": "2026-11-22T09:00:00Z",
-			"request_url": "SITE/auth/self-service/registration/TYPEQUERY", "state": "choose_method",
-			"ui": {"action": "SITE/auth/self-service/registration?flow=ID", "method": "POST", "nodes": [
-				{"type": "input", "group": "default", "messages": [], "meta": {},
-					"attributes": {"name": "csrf_token", CSRF, "required": true, "disabled": false, "node_type": "input"}},
-				{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address", "type": "info"}},
-					"attributes": {"name": "traits.email", "type": "email", "autocomplete": "email", "required": true, "disabled": false, "node_type": "input"}},
-				{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Name", "type": "info"}},
-					"attributes": {"name": "traits.name", "type": "text", "autocomplete": "name", "disabled": false, "node_type": "input"}},
-				{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
-					"attributes": {"name": "password", "type": "password", "autocomplete": "new-password", "required": true, "disabled": false, "node_type": "input"}},
-				{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1040001, "text": "Create account", "type": "info"}},
-					"attributes": {"name": "method", "type": "submit", "value": "password", "disabled": false, "node_type": "input"}}]}}`), flow.body)
-
+		require.JSONEq(t, flowJSON(flow, site.url, "registration", c.typ, c.query, c.more, `
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address", "type": "info"}},
+				"attributes": {"name": "traits.email", "type": "email", "autocomplete": "email", "required": true, "disabled": false, "node_type": "input"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Name", "type": "info"}},
+				"attributes": {"name": "traits.name", "type": "text", "autocomplete": "name", "disabled": false, "node_type": "input"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
+				"attributes": {"name": "password", "type": "password", "autocomplete": "new-password", "required": true, "disabled": false, "node_type": "input"}},`,
+			`{"id": 1040001, "text": "Create account", "type": "info"}`), flow.body)
 		require.JSONEq(t, flow.body, v.get("/auth/self-service/registration/flows?id="+flow.text("id")).body)
 		require.Equal(t, c.typ == "browser", len(flow.header.Values("Set-Cookie")) > 0)
 	}
