@@ -37,7 +37,7 @@ func start(t *testing.T, env map[string]string) (app.Config, error) {
 }
 
 var settingNames = map[string]bool{"LISTEN": true, "PORT": true, "DATABASE_URL": true, "BASE_URL": true, "TRUSTED_PROXIES": true, "LOG_LEVEL": true,
-	"DEV": true, "COOKIE_DOMAIN": true, "ALLOWED_RETURN_URLS": true, "LOGIN_RETURN_URL": true, "LOGOUT_RETURN_URL": true, "CORS_ALLOWED_ORIGINS": true, "ACCESS": true,
+	"DEV": true, "COOKIE_DOMAIN": true, "ALLOWED_RETURN_URLS": true, "LOGIN_RETURN_URL": true, "LOGOUT_RETURN_URL": true, "CORS_ALLOWED_ORIGINS": true, "APPS_PUBLIC_ONLY": true, "ACCESS": true,
 	"REGISTRATION": true, "PASSWORD_MIN_LENGTH": true, "PASSWORD_MEMORY": true, "PASSWORD_PASSES": true, "PASSWORD_LANES": true, "SESSION_LIFETIME": true,
 	"SESSION_IDLE": true, "REMEMBER_LIFETIME": true, "REMEMBER_IDLE": true, "CONFIRM_AFTER": true, "SESSION_RETENTION": true, "CLEAR_SITE_DATA": true, "SITE_NAME": true,
 	"SITE_LOGO": true, "SITE_ACCENT": true}
@@ -111,6 +111,7 @@ func TestRightSettingsPass(t *testing.T) {
 		"LOGIN_RETURN_URL":     {"", "/", "/app?x=y#z", "https://app.example.com", "https://app.example.com/x?y", "http://localhost:3000/"},
 		"LOGOUT_RETURN_URL":    {"", "/bye", "https://www.example.com/bye"},
 		"CORS_ALLOWED_ORIGINS": {"", "https://app.example.com", "https://app.example.com,http://localhost:3000", "https://[::1]:3000"},
+		"APPS_PUBLIC_ONLY":     {"true", "false"},
 		"REGISTRATION":         {"closed", "open"},
 		"PASSWORD_MIN_LENGTH":  {"8", "15", "64"},
 		"PASSWORD_MEMORY":      {"19456", "65536"},
@@ -136,7 +137,7 @@ func TestRightSettingsPass(t *testing.T) {
 			require.NoError(t, err, "%s=%s", name, value)
 		}
 	}
-	require.Len(t, settingNames, 27)
+	require.Len(t, settingNames, 29)
 }
 
 func TestDefaultsAreThoseOfTheHelp(t *testing.T) {

@@ -22,10 +22,11 @@ const (
 // hasReceipt reports whether the signed-out page says who was signed out.
 func (r answer) hasReceipt() bool { return strings.Contains(r.body, "is signed out of this browser") }
 
+// tell registers apps that can't be reached.
 func (s *site) tell(names ...string) {
 	s.t.Helper()
 	for _, name := range names {
-		require.NoError(s.t, s.store.Apps.Add(s.t.Context(), models.App{Name: name, LogoutURL: "https://" + name + ".example.com/logout", Send: "both"}))
+		require.NoError(s.t, s.store.Apps.Add(s.t.Context(), models.App{Name: name, LogoutURL: "http://127.0.0.1:1/" + name, Send: models.SendBoth}))
 	}
 }
 
@@ -73,16 +74,18 @@ func TestSignedOutPageIsAReceipt(t *testing.T) {
 
 func TestReceiptSaysHowAppsWereTold(t *testing.T) {
 	site := newSite(t)
-	site.tell("wiki", "photos", "mail", "chat")
+	site.tell("mail", "chat")
+	wiki, photos := newReceiver(t), newReceiver(t)
+	photos.answers(answerWith(http.StatusBadRequest))
+	site.addApp("wiki", wiki.url, models.SendBoth)
+	site.addApp("photos", photos.url, models.SendBoth)
 	ada := site.signUp("ada@example.com")
 	ada.open(ada.logoutURL())
-	for name, state := range map[string]models.DeliveryState{"wiki": models.Delivered, "photos": models.Refused, "mail": models.GivenUp} {
-		claimed, err := site.store.Deliveries.Claim(t.Context(), name, 1, time.Minute)
-		require.NoError(t, err)
-		require.Len(t, claimed, 1)
-		claimed[0].State = state
-		require.NoError(t, site.store.Deliveries.Settle(t.Context(), claimed[0]))
-	}
+	site.awaitDelivery("wiki", models.Delivered, 1)
+	site.awaitDelivery("photos", models.Refused, 1)
+	mail := site.awaitDelivery("mail", models.Pending, 1)
+	mail.State = models.GivenUp
+	require.NoError(t, site.store.Deliveries.Settle(t.Context(), mail))
 
 	page := ada.open("/auth/signed-out").body
 
