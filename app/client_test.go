@@ -324,13 +324,14 @@ func TestOryClientOfANativeAppGoesThroughTheWholeLoop(t *testing.T) {
 func TestOryClientUnderstandsEveryError(t *testing.T) {
 	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
 	site.register("ada@example.com")
-	login, _, err := site.oryLogin("ada@example.com", goodPassword)
-	require.NoError(t, err)
-	client, ctx, token := site.oryClient(), t.Context(), *login.SessionToken
+	client, ctx, stale := site.oryClient(), t.Context(), site.apiToken("ada@example.com")
 	foreign := site.visitor().get("/auth/self-service/login/browser", asJSON).text("id")
 	expired, _, err := client.CreateNativeRegistrationFlow(ctx).Execute()
 	require.NoError(t, err)
 	site.clock.advance(time.Hour)
+	login, _, err := site.oryLogin("ada@example.com", goodPassword)
+	require.NoError(t, err)
+	token := *login.SessionToken
 	const unknown = "2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11"
 	register := ory.UpdateRegistrationFlowWithPasswordMethodAsUpdateRegistrationFlowBody(
 		ory.NewUpdateRegistrationFlowWithPasswordMethod("password", goodPassword, map[string]any{"email": "bob@example.com"}))
@@ -353,6 +354,12 @@ func TestOryClientUnderstandsEveryError(t *testing.T) {
 		{"end an unknown one", func() (*http.Response, error) {
 			return client.DisableMySession(ctx, unknown).XSessionToken(token).Execute()
 		}, 404, ""},
+		{"end all without a recent sign-in", func() (*http.Response, error) {
+			return drop(client.DisableMyOtherSessions(ctx).XSessionToken(stale).Execute())
+		}, 403, "session_refresh_required"},
+		{"end one without a recent sign-in", func() (*http.Response, error) {
+			return client.DisableMySession(ctx, login.Session.Id).XSessionToken(stale).Execute()
+		}, 403, "session_refresh_required"},
 		{"log out an unknown token", func() (*http.Response, error) {
 			return client.PerformNativeLogout(ctx).PerformNativeLogoutBody(*ory.NewPerformNativeLogoutBody("x")).Execute()
 		}, 403, ""},
