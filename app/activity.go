@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -87,12 +88,15 @@ func (a *App) noteFailure(c *gin.Context, person uuid.UUID, err error) error {
 	}
 	failure := models.Failure{IdentityID: person, LastAt: a.Now(),
 		IPAddress: c.ClientIP(), UserAgent: clip(c.Request.UserAgent(), maxUserAgent)}
-	a.later(func(ctx context.Context) error {
+	noted := a.later(func(ctx context.Context) error {
 		err := a.store.Activities.NoteFailure(ctx, failure)
 		if errors.Is(err, models.ErrNotFound) {
 			return nil // it has nobody to tell
 		}
 		return err
 	})
+	if !noted {
+		a.Log.Warn("failed sign-in not noted: too much is waiting to be written", slog.String("request", requestID(c)))
+	}
 	return err
 }
