@@ -29,6 +29,7 @@ type userCmd struct {
 	Disable  userDisableCmd  `cmd:"" help:"Shut somebody out and end their sessions at once."`
 	Enable   userEnableCmd   `cmd:"" help:"Let a disabled person sign in again."`
 	Delete   userDeleteCmd   `cmd:"" help:"Delete an account and end its sessions at once."`
+	Activity userActivityCmd `cmd:"" help:"List somebody's recent sign-ins, failures and sign-outs, the newest first."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password, from a prompt or from standard input, and end the person's sessions."`
 }
 
@@ -161,6 +162,27 @@ func (userListCmd) Run(ctx context.Context, config *app.Config) error {
 				row(i.Email, i.Name, state, i.CreatedAt.Format(time.DateOnly))
 			}
 			return nil
+		})
+	})
+}
+
+type userActivityCmd struct {
+	Address string `arg:"" help:"Email address."`
+	Limit   int    `default:"250" placeholder:"N" help:"How many entries at most. Default: ${default}."`
+}
+
+// Run lists what has happened to an account.
+func (cmd *userActivityCmd) Run(ctx context.Context, config *app.Config) error {
+	if cmd.Limit < 1 {
+		return fmt.Errorf("--limit is %d: it must be 1 or more", cmd.Limit)
+	}
+	return withPerson(ctx, config, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		return table("TIME\tWHAT\tDEVICE\tFROM", func(row func(...any)) error {
+			found, err := store.Activities.Of(ctx, identity.ID, time.Now().Add(-config.SessionRetention), cmd.Limit)
+			for _, v := range found {
+				row(v.At.UTC().Format(time.RFC3339), app.ActivityInWords(v), app.DeviceInWords(v.UserAgent), v.IPAddress)
+			}
+			return err
 		})
 	})
 }

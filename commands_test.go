@@ -119,6 +119,7 @@ func TestUnknownPeople(t *testing.T) {
 	for _, command := range [][]string{
 		{"user", "disable", "bob@example.com"}, {"user", "enable", "bob@example.com"}, {"user", "delete", "bob@example.com"},
 		{"user", "password", "bob@example.com"}, {"session", "end", "--user=bob@example.com"}, {"session", "list", "--user=bob@example.com"},
+		{"user", "activity", "bob@example.com"},
 	} {
 		require.Contains(t, m.refuse(goodPassword, command...), "there is no account for bob@example.com; 'latchkey user list' lists them", command)
 	}
@@ -174,6 +175,55 @@ func TestSessionListIsSafeToPrint(t *testing.T) {
 
 	require.Equal(t, 7, strings.Count(listed, "\n"), listed)
 	require.NotContains(t, listed, "root@example.com")
+	for _, r := range listed {
+		require.True(t, r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar, "%q", listed)
+	}
+}
+
+func TestUserActivity(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	m.addUser("bob@example.com")
+	require.Equal(t, "TIME  WHAT  DEVICE  FROM\n", m.do("", "user", "activity", "ada@example.com"))
+	s := m.start()
+	ada := s.signIn("ada@example.com")
+	s.signIn("bob@example.com")
+	s.logout(ada)
+	for range 2 {
+		require.Equal(t, http.StatusBadRequest, s.tryLogin("ada@example.com", "wrong password").status)
+	}
+	listed := ""
+	s.await("the failures", func() bool {
+		listed = m.do("", "user", "activity", "Ada@example.com")
+		return strings.Contains(listed, "2 failed")
+	})
+
+	lines := strings.Split(strings.TrimSpace(listed), "\n")
+	require.Len(t, lines, 4)
+	for i, want := range []string{"TIME +WHAT +DEVICE +FROM", "2 failed sign-ins", "Signed out", "Signed in"} {
+		if i > 0 {
+			want = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ +` + want + ` +Go-http-client +(127\.0\.0\.1|::1)`
+		}
+		require.Regexp(t, "^"+want+"$", lines[i])
+	}
+	require.Equal(t, 2, strings.Count(m.do("", "user", "activity", "--limit=1", "ada@example.com"), "\n"))
+	require.Contains(t, m.refuse("", "user", "activity", "--limit=0", "ada@example.com"), "must be 1 or more")
+}
+
+func TestUserActivityIsSafeToPrint(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	store := models.New(m.open(), time.Now)
+	ada, err := store.Identities.ByEmail(t.Context(), "ada@example.com")
+	require.NoError(t, err)
+	for _, userAgent := range []string{"Evil\x1b]0;owned\x07/1.0", "Evil\u009b2J/1.0", "Evil\u202egnorw/1.0", "A\n2026-11-22T09:00:00Z  Signed in", "\xff\xfe\x9b2J"} {
+		require.NoError(t, store.Activities.NoteFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: time.Now(),
+			IPAddress: "203.0.113.7", UserAgent: userAgent}))
+	}
+
+	listed := m.do("", "user", "activity", "ada@example.com")
+
+	require.Equal(t, 6, strings.Count(listed, "\n"), listed)
 	for _, r := range listed {
 		require.True(t, r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar, "%q", listed)
 	}

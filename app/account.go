@@ -63,6 +63,10 @@ func (a *App) showAccount(c *gin.Context, status int, session *models.Session, p
 		a.fail(c, err)
 		return
 	}
+	if p.Activity, p.MoreActivity, err = a.activity(c.Request.Context(), session.IdentityID, shortActivity); err != nil {
+		a.fail(c, err)
+		return
+	}
 	p.Page = a.personalPage(session)
 	p.Person, p.Email = person(session), session.Identity.Email
 	if p.NameProblem == "" {
@@ -184,7 +188,7 @@ func (a *App) verifyAgain(c *gin.Context, identity *models.Identity, pass string
 	if err == nil {
 		_, err = a.tryPassword(c, identity.Email, pass, hash)
 	}
-	return hash, err
+	return hash, a.noteFailure(c, identity.ID, err)
 }
 
 // endSessionForm answers POST /auth/account/sessions/end/{id}.

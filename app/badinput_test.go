@@ -173,7 +173,7 @@ func TestOverlongBodiesAreRefused(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	writes := site.writes()
 	for _, to := range []string{flows.login, flows.api, flows.registration,
-		"/auth/account/name", "/auth/account/password", "/auth/account/sessions/end"} {
+		"/auth/account/name", "/auth/account/password", "/auth/account/sessions/end", everywhere} {
 		flows.visitorFor(to, ada).postForm(to, url.Values{"name": {long}, "identifier": {long}}).requireError(http.StatusRequestEntityTooLarge, "")
 		flows.visitorFor(to, ada).postJSON(to, map[string]string{"name": long}).requireError(http.StatusRequestEntityTooLarge, "")
 	}

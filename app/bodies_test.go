@@ -76,7 +76,7 @@ func TestBodiesThatCanNotBeReadAreRefused(t *testing.T) {
 	flows := site.flows()
 	writes := site.writes()
 	for _, to := range []string{flows.login, flows.api, flows.registration, "/auth/account/name", "/auth/account/password",
-		"/auth/account/sessions/end", "/auth/account/sessions/end/2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11"} {
+		"/auth/account/sessions/end", "/auth/account/sessions/end/2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11", everywhere} {
 		for _, c := range badBodies {
 			t.Run(c.why, func(t *testing.T) {
 				for _, as := range []header{asPage, asJSON} {
@@ -104,7 +104,8 @@ func TestFieldsOfTheWrongTypeAreRefused(t *testing.T) {
 		flows.registration:           {"method", "traits.email", "traits.name", "password"},
 		"/auth/account/name":         {"name", "session"},
 		"/auth/account/password":     {"password", "new_password"},
-		"/auth/account/sessions/end": {"session"},
+		"/auth/account/sessions/end": {"session", "password", "proof"},
+		everywhere:                   {"session", "password", "proof", "return_to"},
 	} {
 		for _, name := range names {
 			for _, value := range []any{1, 1.5, true, false, []string{"x"}, map[string]any{"x": "y"}} {
@@ -229,6 +230,8 @@ func TestAccountFormsChangeNothingOnBadInput(t *testing.T) {
 		{"this session", "sessions/end/" + ada.get("/auth/sessions/whoami").text("id"), "", 400},
 		{"another session's list", "sessions/end/" + session, "session=" + session, 403},
 		{"another session's whole list", "sessions/end", "session=" + session, 403},
+		{"another session's sign-out", "sign-out-everywhere", "session=" + session, 403},
+		{"a return_to that is not allowed", "sign-out-everywhere", "return_to=https://evil.example", 400},
 	} {
 		for _, as := range []header{asPage, asJSON} {
 			res := ada.send(http.MethodPost, "/auth/account/"+c.to, c.form, as, with("Content-Type", typeForm))
@@ -240,7 +243,7 @@ func TestAccountFormsChangeNothingOnBadInput(t *testing.T) {
 	require.True(t, ada.signedIn() && other.signedIn())
 
 	stranger := site.visitor()
-	for _, to := range []string{"name", "password", "sessions/end", "sessions/end/" + session} {
+	for _, to := range []string{"name", "password", "sessions/end", "sessions/end/" + session, "sign-out-everywhere"} {
 		page := stranger.postForm("/auth/account/"+to, url.Values{"name": {"Eve"}})
 		require.Equal(t, http.StatusSeeOther, page.status)
 		require.Equal(t, "/auth/login?return_to=%2Fauth%2Faccount", page.header.Get("Location"))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -73,6 +74,30 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	b.click("form[action$=password] button:not(.show)")
 	b.until(`document.querySelector(".problem")`)
 	check(b, "account-error")
+	site.clock.advance(time.Hour)
+	for range 3 {
+		site.visitor().submitLogin(email, "wrong", with("X-Forwarded-For", "203.0.113.7"),
+			with("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"))
+	}
+	for range 4 {
+		site.clock.advance(time.Minute)
+		v := site.signIn(email)
+		v.open(v.logoutURL() + "&return_to=/auth/login")
+	}
+	site.failuresOf(email, 2)
+	b.open("/auth/account")
+	check(b, "account-activity")
+	b.open("/auth/account/activity")
+	check(b, "activity")
+	site.clock.advance(stale)
+	b.open("/auth/account")
+	b.click(".sessions form button")
+	b.arrives("Confirm that it is you")
+	check(b, "confirm")
+	b.fill("#password", "wrong")
+	b.click("form button[type=submit]")
+	b.until(`document.querySelector(".problem")`)
+	check(b, "confirm-error")
 	b.open("/auth/logout")
 	check(b, "logout")
 	b.open(stranger.logoutURL())
@@ -83,9 +108,16 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	check(b, "404")
 	b.open(strings.Replace(site.url, "127.0.0.1", unknownHost, 1) + "/auth/login")
 	check(b, "421")
+	site.tell("wiki", "a-photo-album.with-a-name-that-is-as-long-as-a-name-can-be.at-all")
 	b.open("/auth/logout")
 	b.click("a[data-logout]")
 	b.arrives("You are signed out")
+	check(b, "receipt")
+	b.click("form[action$=everywhere] button")
+	b.until(`document.readyState === "complete" && !document.querySelector("form")`)
+	check(b, "receipt-done")
+	site.clock.advance(5 * time.Minute)
+	b.open("/auth/signed-out")
 	check(b, "signed-out")
 }
 

@@ -112,7 +112,7 @@ func (a *App) askToConfirm(c *gin.Context, session *models.Session, in fields, w
 		a.fail(c, p)
 		return
 	}
-	page := views.ConfirmPage{Page: a.personalPage(session), What: what, Action: c.Request.URL.Path,
+	page := views.ConfirmPage{Page: a.personalPage(session), What: what, Action: c.Request.URL.EscapedPath(),
 		Email: session.Identity.Email, ReturnTo: in["return_to"], Proof: a.proofOf(c, session.ID)}
 	if p != errRefresh {
 		page.Problem = p.reason

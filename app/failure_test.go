@@ -19,7 +19,8 @@ func (s *site) failing(ada *visitor, session string) map[string]func(as header) 
 	logout := ada.logoutURL()
 	requests := map[string]func(header) answer{}
 	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions/events", "/auth/sessions", "/auth/self-service/logout/browser", "/auth/self-service/logout",
-		"/auth/login", "/auth/registration", "/auth/account", "/auth/logout", "/auth/signed-out", "/auth/self-service/login/browser", "/auth/self-service/registration/browser"} {
+		"/auth/login", "/auth/registration", "/auth/account", "/auth/account/activity", "/auth/logout", "/auth/signed-out", "/auth/verify",
+		"/auth/self-service/login/browser", "/auth/self-service/registration/browser"} {
 		requests["GET "+path] = func(as header) answer { return ada.get(path, as) }
 	}
 	requests["the logout URL"] = func(as header) answer { return ada.get(logout, as) }
@@ -29,7 +30,7 @@ func (s *site) failing(ada *visitor, session string) map[string]func(as header) 
 		return ada.delete("/auth/self-service/logout/api", `{"session_token":"`+strings.Repeat("A", 26)+`"}`, as, with("Content-Type", typeJSON))
 	}
 	for name, to := range map[string]string{"login": flow, "login/api": api, "registration": registration, "name": "/auth/account/name", "password": "/auth/account/password",
-		"sessions/end": "/auth/account/sessions/end", "sessions/end/id": "/auth/account/sessions/end/" + session} {
+		"sessions/end": "/auth/account/sessions/end", "sessions/end/id": "/auth/account/sessions/end/" + session, "sign-out-everywhere": everywhere, "signed-out/everywhere": endFromReceipt} {
 		requests["POST "+name] = func(as header) answer {
 			return ada.send(http.MethodPost, to, "method=password&identifier=ada%40example.com&password=correct+horse+battery&traits.email=bob%40example.com"+
 				"&name=Ada&new_password=another+good+one", as, with("Content-Type", typeForm))

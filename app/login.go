@@ -135,11 +135,11 @@ func (a *App) signIn(c *gin.Context, f *flow, email, pass string, remember bool)
 		return nil, err
 	}
 	stale, err := a.tryPassword(c, email, pass, hash)
-	if err != nil {
-		return nil, err
+	if err == nil && !identity.Active {
+		err = errDisabled
 	}
-	if !identity.Active {
-		return nil, errDisabled
+	if err != nil {
+		return nil, a.noteFailure(c, identity.ID, err)
 	}
 	if stale {
 		hash = a.rehash(ctx, identity.ID, pass, hash)
@@ -154,7 +154,7 @@ func (a *App) signIn(c *gin.Context, f *flow, email, pass string, remember bool)
 		return nil, err
 	}
 	if ok, _, err := a.verify(ctx, pass, hash); err != nil || !ok {
-		return nil, cmp.Or(err, errCredentials)
+		return nil, a.noteFailure(c, identity.ID, cmp.Or(err, errCredentials))
 	}
 	session, err = a.startSession(c, f, identity, hash, remember)
 	if errors.Is(err, models.ErrChanged) {

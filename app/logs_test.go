@@ -30,7 +30,7 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	form.Set("password", goodPassword)
 	require.Equal(t, http.StatusSeeOther, v.postForm(html.UnescapeString(page.action()), form).status)
 	keep := func(when string) {
-		for _, name := range []string{"session", "flow", "device"} {
+		for _, name := range []string{"session", "flow", "device", "receipt"} {
 			if cookie := v.cookie("latchkey_" + name); cookie != "" {
 				secrets[name+" cookie "+when] = cookie
 			}
@@ -45,6 +45,19 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	for _, pass := range []string{secrets["wrong password"], secrets["new password"]} {
 		v.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "identifier": "ada@example.com", "password": pass, "csrf_token": flow.csrfToken()})
 	}
+	page = v.postForm("/auth/account/sessions/end", nil)
+	require.Equal(t, http.StatusSeeOther, page.status)
+	site.clock.advance(stale)
+	page = v.postForm("/auth/account/sessions/end", nil)
+	secrets["proof"] = page.hidden().Get("proof")
+	require.Equal(t, http.StatusBadRequest, v.confirms(page, secrets["wrong password"]).status)
+	require.Equal(t, http.StatusSeeOther, v.confirms(page, secrets["new password"]).status)
+	keep("after confirming")
+	v.open(v.logoutURL())
+	v.postForm(endFromReceipt, nil)
+	keep("after signing out")
+	flow = v.get("/auth/self-service/login/browser?refresh=true", asJSON)
+	v.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "identifier": "ada@example.com", "password": secrets["new password"], "csrf_token": flow.csrfToken()})
 	keep("after signing in")
 	logout := v.get("/auth/self-service/logout/browser?return_to=/x")
 	secrets["logout token"] = logout.text("logout_token")
@@ -60,6 +73,7 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	v.postForm("/auth/account/name", url.Values{"name": {"QUERYSECRET"}}, with("Sec-Fetch-Site", "cross-site"))
 	v.delete("/auth/self-service/logout/api", `{"session_token": "QUERYSECRET"}`, with("Content-Type", typeJSON))
 	v.open(logout.text("logout_url"))
+	v.open("/auth/signed-out")
 	require.NoError(t, site.db.Exec("DROP TABLE attempts").Error)
 	v.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "identifier": "ada@example.com", "password": secrets["new password"]})
 	require.NoError(t, site.db.Exec("ALTER TABLE sessions RENAME TO moved").Error)

@@ -374,3 +374,16 @@ func TestLogoutAnswersAsItAlwaysDid(t *testing.T) {
 	require.Equal(t, "/auth/signed-out", res.header.Get("Location"))
 	require.Empty(t, res.setCookies()["latchkey_receipt"], "nothing was signed out")
 }
+
+func TestReceiptOfAFailingDatabaseLeaksNothing(t *testing.T) {
+	for _, table := range []string{"sessions", "deliveries"} {
+		site := newSite(t)
+		ada := site.signUp("ada@example.com")
+		ada.open(ada.logoutURL())
+		require.NoError(t, site.db.Exec("DROP TABLE "+table).Error)
+		res := ada.open("/auth/signed-out")
+		res.requireError(http.StatusInternalServerError, "")
+		requireNoLeak(t, site, res)
+		require.NotContains(t, res.body, "ada@example.com")
+	}
+}

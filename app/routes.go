@@ -59,6 +59,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	read(pages, "/signed-out", a.signedOutPage)
 	pages.POST("/signed-out/everywhere", a.endFromReceipt)
 	read(pages, "/account", a.accountPage)
+	read(pages, "/account/activity", a.activityPage)
 	pages.POST("/account/name", a.changeName)
 	pages.POST("/account/password", a.changePassword)
 	pages.POST("/account/sessions/end", a.endOtherSessionsForm)

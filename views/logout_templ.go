@@ -272,7 +272,7 @@ func receipt(r Receipt) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(r.Apps) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "<section aria-labelledby=\"apps\"><h2 id=\"apps\">Apps</h2><ul class=\"sessions\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "<section aria-labelledby=\"apps\"><h2 id=\"apps\">Apps that are told</h2><ul class=\"sessions\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -343,12 +343,12 @@ func receipt(r Receipt) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if r.Others == 1 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "End it, too")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "End that session, too")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "End them, too")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "End these sessions, too")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -65,6 +65,8 @@ type AccountPage struct {
 	This            Session
 	Others          []Session
 	More            int // others that are not shown
+	Activity        []ActivityEntry
+	MoreActivity    bool // there is more of it
 	PasswordRules   string
 
 	Done               string // what the last form did
@@ -80,6 +82,23 @@ type Session struct {
 	Device   string // "Firefox on Linux"
 	Address  string
 	LastSeen string // "2 minutes ago"
+}
+
+// ActivityPage is what has happened to a person's account.
+type ActivityPage struct {
+	Page
+	Person  string
+	Since   time.Time
+	Entries []ActivityEntry
+	More    bool // there is more than is shown
+}
+
+// ActivityEntry is something that happened, in words.
+type ActivityEntry struct {
+	At     time.Time
+	What   string // "Signed in"
+	Where  string // "Firefox on Linux, 203.0.113.7"
+	Failed bool   // what the person may want to look at
 }
 
 // ConfirmPage asks for the password before something is done.

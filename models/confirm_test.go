@@ -1,0 +1,149 @@
+package models_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gofrs/uuid/v5"
+	"github.com/stretchr/testify/require"
+
+	"latchkey/models"
+)
+
+func TestConfirmedSessionHasANewTokenAlone(t *testing.T) {
+	w := newWorld(t)
+	before := w.start(w.person("ada@example.com"))
+	w.now = w.now.Add(30 * time.Minute)
+
+	now, err := w.Sessions.Confirm(t.Context(), before, hash)
+
+	require.NoError(t, err)
+	require.Len(t, now.Token, 26)
+	require.NotEqual(t, before.Token, now.Token)
+	_, err = w.Sessions.ByToken(t.Context(), before.Token)
+	require.ErrorIs(t, err, models.ErrNotFound)
+	stored := w.stored(now)
+	require.Equal(t, before.ID, stored.ID)
+	require.True(t, stored.ConfirmedAt.Equal(w.now))
+	require.True(t, stored.AuthenticatedAt.Equal(before.AuthenticatedAt), "it began when it began")
+	require.True(t, stored.ExpiresAt.Equal(before.ExpiresAt) && stored.LatestExpiresAt.Equal(before.LatestExpiresAt), "and lasts no longer")
+}
+
+func TestConfirmRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(w *world, v models.Session) error
+		want   error
+	}{
+		"ended": {func(w *world, v models.Session) error {
+			return w.Sessions.End(w.t.Context(), v.ID, models.EndedByLogout)
+		}, models.ErrNotFound},
+		"expired":  {func(w *world, _ models.Session) error { w.now = w.now.Add(time.Hour); return nil }, models.ErrNotFound},
+		"disabled": {func(w *world, v models.Session) error { return w.Identities.Disable(w.t.Context(), v.IdentityID) }, models.ErrChanged},
+		"deleted":  {func(w *world, v models.Session) error { return w.Identities.Delete(w.t.Context(), v.IdentityID) }, models.ErrChanged},
+		"another password": {func(w *world, v models.Session) error {
+			_, err := w.Identities.SetPassword(w.t.Context(), v.IdentityID, models.PasswordChange{Hash: "another"})
+			return err
+		}, models.ErrChanged},
+		"confirmed already": {func(w *world, v models.Session) error {
+			_, err := w.Sessions.Confirm(w.t.Context(), v, hash)
+			return err
+		}, models.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			session := w.start(w.person("ada@example.com"))
+			require.NoError(t, c.change(w, session))
+
+			_, err := w.Sessions.Confirm(t.Context(), session, hash)
+
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}
+
+func TestConfirmedByManyAtOnceHasOneToken(t *testing.T) {
+	w := newWorld(t)
+	session := w.start(w.person("ada@example.com"))
+	sessions := make([]models.Session, 6)
+	won := 0
+	for i, err := range together(len(sessions), func(i int) (err error) {
+		sessions[i], err = w.Sessions.Confirm(t.Context(), session, hash)
+		return err
+	}) {
+		if err == nil {
+			won++
+			require.True(t, w.active(sessions[i]))
+			continue
+		}
+		require.ErrorIs(t, err, models.ErrNotFound)
+	}
+	require.Equal(t, 1, won)
+}
+
+func TestByID(t *testing.T) {
+	w := newWorld(t)
+	session := w.start(w.person("ada@example.com"))
+	found, err := w.Sessions.ByID(t.Context(), session.ID)
+	require.NoError(t, err)
+	require.Equal(t, "ada@example.com", found.Identity.Email)
+	require.Empty(t, found.Token)
+	require.Equal(t, session.TokenHash, found.TokenHash)
+	require.True(t, found.Active(w.now))
+	require.NoError(t, w.Sessions.End(t.Context(), session.ID, models.EndedByLogout))
+	found, err = w.Sessions.ByID(t.Context(), session.ID)
+	require.NoError(t, err, "ended or not")
+	require.False(t, found.Active(w.now))
+	for _, id := range []uuid.UUID{uuid.Nil, uuid.Must(uuid.NewV4())} {
+		_, err = w.Sessions.ByID(t.Context(), id)
+		require.ErrorIs(t, err, models.ErrNotFound)
+	}
+}
+
+func TestEndEverywhere(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
+	expired := w.start(ada)
+	w.now = w.now.Add(2 * time.Hour)
+	here, there, bobs := w.start(ada), w.start(ada), w.start(bob)
+
+	n, err := w.Sessions.EndEverywhere(t.Context(), ada.ID, here.ID)
+
+	require.NoError(t, err)
+	require.Equal(t, 2, n, "what had expired is not counted")
+	for session, want := range map[string]models.Reason{
+		here.Token: models.EndedByLogout, there.Token: models.EndedByPerson, expired.Token: models.Expired, bobs.Token: "",
+	} {
+		stored, err := w.Sessions.ByToken(t.Context(), session)
+		require.NoError(t, err)
+		require.Equal(t, want, stored.EndReason)
+	}
+	n, err = w.Sessions.EndEverywhere(t.Context(), ada.ID, here.ID)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	n, err = w.Sessions.EndEverywhere(t.Context(), ada.ID, bobs.ID)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.True(t, w.active(bobs), "nobody else's")
+}
+
+func TestEndOlder(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
+	before, same, bobs := w.start(ada), w.start(ada), w.start(bob)
+	at := w.now
+	w.now = w.now.Add(time.Microsecond)
+	later := w.start(ada)
+
+	n, err := w.Sessions.CountOlder(t.Context(), ada.ID, at)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	n, err = w.Sessions.EndOlder(t.Context(), ada.ID, at)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+
+	require.Equal(t, []bool{false, false, true, true}, []bool{w.active(before), w.active(same), w.active(later), w.active(bobs)})
+	require.Equal(t, models.EndedByPerson, w.stored(before).EndReason)
+	n, err = w.Sessions.CountOlder(t.Context(), ada.ID, at)
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
