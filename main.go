@@ -29,7 +29,7 @@ type cli struct {
 	app.Config
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve the sign-in pages and the API. The default."`
-	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, password."`
+	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, group, password."`
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
