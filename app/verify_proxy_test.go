@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -22,9 +23,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/models"
 )
 
 // guards are the proxies that a document tells how to protect an app with.
@@ -125,6 +128,10 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.got++
 	r.mu.Unlock()
 	switch req.URL.Path {
+	case "/page":
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprintf(w, "<!DOCTYPE html><title>App</title><h1>Hello %s at %s</h1>", req.Header.Get("Remote-Email"), html.EscapeString(req.RequestURI))
+		return
 	case "/socket":
 		echo(w, req)
 		return
@@ -554,6 +561,65 @@ func (p *protected) sessionFor(email string) string {
 	res := v.postJSON(action, map[string]any{"method": "password", "identifier": email, "password": goodPassword})
 	require.Equal(p.t, http.StatusOK, res.status, res.body)
 	return "__Secure-latchkey_session=" + res.text("session_token")
+}
+
+// browser opens a tab of a real browser to which the proxy is the world.
+func (p *protected) browser(t *testing.T) *tab {
+	t.Helper()
+	installed(t, "chromium", "chromium")
+	there := "127.0.0.1:" + portOf(p.https)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true), // of an authority of this test
+		chromedp.Flag("host-resolver-rules", "MAP auth.example.com:443 "+there+", MAP app.example.com:443 "+there+", MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	ctx, closeBrowser := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(closeBrowser)
+	ctx, closeTab := chromedp.NewContext(ctx)
+	t.Cleanup(closeTab)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	return &tab{t: t, site: "https://app.example.com", ctx: ctx}
+}
+
+func TestAProtectedAppInARealBrowser(t *testing.T) {
+	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *app.Config) { c.Access = "app.example.com=staff" })
+	ada := p.register("ada@example.com")
+	require.NoError(t, p.store.Identities.AddToGroup(t.Context(), ada.ID, "staff"))
+	p.register("bob@example.com")
+	b := p.browser(t)
+	const page = "/page?x=1&y=a%20b"
+
+	// To the sign-in page and back.
+	b.open(page)
+	b.arrives("Sign in")
+	require.Contains(t, b.text(), "Sign in to continue to app.example.com.")
+	b.signIn("ada@example.com", goodPassword)
+	b.arrives("Hello ada@example.com at " + page)
+	require.Equal(t, "https://app.example.com"+page, eval[string](b, "location.href"))
+	status := func() int {
+		return eval[int](b, `fetch("/api", { headers: { "X-Requested-With": "fetch" } }).then((r) => r.status)`)
+	}
+	require.Equal(t, http.StatusOK, status())
+
+	// Out, in a tab of its own; the app's page has not heard of it.
+	session, err := p.store.Sessions.AllActive(t.Context(), "ada@example.com")
+	require.NoError(t, err)
+	require.NoError(t, p.store.Sessions.End(t.Context(), session[0].ID, models.EndedByLogout))
+	require.Equal(t, http.StatusUnauthorized, status(), "not a page to sign in")
+	b.open(page)
+	b.arrives("Sign in")
+
+	// Somebody for whom the app is not.
+	b.signIn("bob@example.com", goodPassword)
+	b.arrives("This app is for others")
+	require.Equal(t, "https://app.example.com"+page, eval[string](b, "location.href"))
+	require.Contains(t, b.text(), "bob@example.com, your account may not use app.example.com.")
+	b.until(`getComputedStyle(document.querySelector("a.button")).backgroundColor !== "rgba(0, 0, 0, 0)"`)
+	b.click("a.button")
+	b.arrives("You are signed out")
+	require.Equal(t, "https://auth.example.com/auth/signed-out", eval[string](b, "location.href"))
+	b.open(page)
+	b.arrives("Sign in")
 }
 
 // token returns the session's cookie as the browser would send it.
