@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -30,6 +32,7 @@ type userCmd struct {
 	Enable   userEnableCmd   `cmd:"" help:"Let a disabled person sign in again."`
 	Delete   userDeleteCmd   `cmd:"" help:"Delete an account and end its sessions at once."`
 	Activity userActivityCmd `cmd:"" help:"List somebody's recent sign-ins, failures and sign-outs, the newest first."`
+	Group    userGroupCmd    `cmd:"" help:"Groups, for ACCESS: add, remove."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password, from a prompt or from standard input, and end the person's sessions."`
 }
 
@@ -153,13 +156,13 @@ func (userListCmd) Run(ctx context.Context, config *app.Config) error {
 		if err != nil {
 			return err
 		}
-		return table("ADDRESS\tNAME\tSTATE\tSINCE", func(row func(...any)) error {
+		return table("ADDRESS\tNAME\tSTATE\tGROUPS\tSINCE", func(row func(...any)) error {
 			for _, i := range identities {
 				state := "active"
 				if !i.Active {
 					state = "disabled"
 				}
-				row(i.Email, i.Name, state, i.CreatedAt.Format(time.DateOnly))
+				row(i.Email, i.Name, state, strings.Join(i.Groups, ","), i.CreatedAt.Format(time.DateOnly))
 			}
 			return nil
 		})
@@ -250,6 +253,68 @@ func (cmd *userPasswordCmd) Run(ctx context.Context, config *app.Config) error {
 		fmt.Printf("%s has a new password; sessions ended: %d.\n", identity.Email, ended)
 		return nil
 	})
+}
+
+type userGroupCmd struct {
+	Add    userGroupAddCmd    `cmd:"" help:"Put somebody into groups, from their next request on."`
+	Remove userGroupRemoveCmd `cmd:"" help:"Take somebody out of groups, from their next request on."`
+}
+
+type userGroupAddCmd struct {
+	Address string   `arg:"" help:"Email address."`
+	Group   []string `arg:"" help:"Names of groups, as in ACCESS."`
+}
+
+// Run puts a person into groups.
+func (cmd *userGroupAddCmd) Run(ctx context.Context, config *app.Config) error {
+	for _, group := range cmd.Group {
+		if err := models.CheckGroup(group); err != nil {
+			return err
+		}
+	}
+	return withPerson(ctx, config, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		for _, group := range cmd.Group {
+			if err := store.Identities.AddToGroup(ctx, identity.ID, group); err != nil {
+				return err
+			}
+		}
+		return printGroups(ctx, store, identity.Email)
+	})
+}
+
+type userGroupRemoveCmd struct {
+	Address string   `arg:"" help:"Email address."`
+	Group   []string `arg:"" help:"Names of groups."`
+}
+
+// Run takes a person out of groups.
+func (cmd *userGroupRemoveCmd) Run(ctx context.Context, config *app.Config) error {
+	return withPerson(ctx, config, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		slices.Sort(cmd.Group)
+		cmd.Group = slices.Compact(cmd.Group)
+		for _, group := range cmd.Group {
+			if !slices.Contains(identity.Groups, group) {
+				return fmt.Errorf("%s is not in %q; 'latchkey user list' shows the groups. Nothing was changed", identity.Email, group)
+			}
+		}
+		for _, group := range cmd.Group {
+			err := store.Identities.RemoveFromGroup(ctx, identity.ID, group)
+			if err != nil && !errors.Is(err, models.ErrNotFound) { // somebody else was quicker
+				return err
+			}
+		}
+		return printGroups(ctx, store, identity.Email)
+	})
+}
+
+func printGroups(ctx context.Context, store *models.Store, email string) error {
+	identity, err := store.Identities.ByEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	groups := strings.Join(identity.Groups, ", ")
+	fmt.Printf("%s is in %s.\n", identity.Email, cmp.Or(groups, "no group"))
+	return nil
 }
 
 type sessionListCmd struct {

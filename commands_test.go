@@ -112,6 +112,54 @@ func TestNewPasswordEndsSessions(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.tryLogin("ada@example.com", "another good one").status)
 }
 
+func TestGroups(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+
+	require.Equal(t, "ada@example.com is in staff.\n", m.do("", "user", "group", "add", "Ada@example.com", "staff"))
+	require.Equal(t, "ada@example.com is in editors, lab, staff.\n", m.do("", "user", "group", "add", "ada@example.com", "lab", "editors", "staff", "lab"))
+	require.Regexp(t, `(?m)^ada@example\.com +active +editors,lab,staff +\d{4}-\d\d-\d\d$`, m.do("", "user", "list"))
+	require.Equal(t, "ada@example.com is in editors.\n", m.do("", "user", "group", "remove", "ada@example.com", "staff", "lab", "staff"))
+	require.Equal(t, "ada@example.com is in no group.\n", m.do("", "user", "group", "remove", "ada@example.com", "editors"))
+}
+
+func TestGroupRefusals(t *testing.T) {
+	m := newMachine(t)
+	m.addUser("ada@example.com")
+	m.do("", "user", "group", "add", "ada@example.com", "staff")
+	for _, name := range []string{"Staff", "a b", "a,b", "", "-a", "a\x1b[2J", strings.Repeat("a", 65)} {
+		require.Contains(t, m.refuse("", "user", "group", "add", "--", "ada@example.com", "lab", name), "can't be a group")
+	}
+	require.Contains(t, m.refuse("", "user", "group", "remove", "ada@example.com", "staff", "lab\x1b"), `ada@example.com is not in "lab\x1b"`)
+	require.Contains(t, m.refuse("", "user", "group", "add", "ada@example.com"), "<group>")
+	require.Contains(t, m.do("", "user", "list"), " staff ", "nothing has changed")
+}
+
+// Who may use an app follows the commands from the next request on.
+func TestGroupsOpenAnAppAtOnce(t *testing.T) {
+	m := newMachine(t)
+	m.env = append(m.env, "ACCESS=wiki.example.com=staff", "TRUSTED_PROXIES=127.0.0.1,::1")
+	m.addUser("ada@example.com")
+	s := m.start()
+	ada := s.signIn("ada@example.com")
+	verify := func() int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/auth/verify", nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Forwarded-Host", "wiki.example.com")
+		req.AddCookie(&http.Cookie{Name: "latchkey_session", Value: ada})
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return res.StatusCode
+	}
+
+	require.Equal(t, http.StatusForbidden, verify())
+	m.do("", "user", "group", "add", "ada@example.com", "staff")
+	require.Equal(t, http.StatusOK, verify())
+	m.do("", "user", "group", "remove", "ada@example.com", "staff")
+	require.Equal(t, http.StatusForbidden, verify())
+}
+
 func TestUnknownPeople(t *testing.T) {
 	m := newMachine(t)
 	require.Contains(t, m.refuse("", "session", "end", "--all"), "there is no database at", "nothing is made of a wrong path")
@@ -120,6 +168,7 @@ func TestUnknownPeople(t *testing.T) {
 		{"user", "disable", "bob@example.com"}, {"user", "enable", "bob@example.com"}, {"user", "delete", "bob@example.com"},
 		{"user", "password", "bob@example.com"}, {"session", "end", "--user=bob@example.com"}, {"session", "list", "--user=bob@example.com"},
 		{"user", "activity", "bob@example.com"},
+		{"user", "group", "add", "bob@example.com", "staff"}, {"user", "group", "remove", "bob@example.com", "staff"},
 	} {
 		require.Contains(t, m.refuse(goodPassword, command...), "there is no account for bob@example.com; 'latchkey user list' lists them", command)
 	}

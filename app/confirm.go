@@ -14,7 +14,7 @@ import (
 	"latchkey/views"
 )
 
-var errRefresh = &problem{code: http.StatusForbidden, id: "session_refresh_required", reason: "The last sign-in of this session is too long ago for that. " +
+var errRefresh = &problem{code: http.StatusForbidden, id: "session_refresh_required", signInAt: pathLogin + "?refresh=true", reason: "The last sign-in of this session is too long ago for that. " +
 	"Sign in again, with a login flow that is opened with refresh=true, and repeat the request."}
 
 // recent reports whether the session's person has proved lately enough who they are to decide over

@@ -26,6 +26,7 @@ type problem struct {
 
 	retryAfter time.Duration
 	useFlowID  string // a fresh flow in place of an expired one
+	signInAt   string // the path of the page at which a browser can put it right
 	cause      error  // for the log, and for debug in development
 }
 
@@ -87,8 +88,9 @@ var (
 
 // errorGeneric is the body of every JSON error.
 type errorGeneric struct {
-	Error     errorBody `json:"error"`
-	UseFlowID string    `json:"use_flow_id,omitempty"`
+	Error             errorBody `json:"error"`
+	UseFlowID         string    `json:"use_flow_id,omitempty"`
+	RedirectBrowserTo string    `json:"redirect_browser_to,omitempty"`
 }
 
 type errorBody struct {
@@ -124,6 +126,9 @@ func (a *App) respond(c *gin.Context, p *problem, page func()) {
 		Code: p.code, Status: http.StatusText(p.code), Request: requestID(c),
 		ID: p.id, Message: http.StatusText(p.code), Reason: p.reason,
 	}}
+	if p.signInAt != "" {
+		body.RedirectBrowserTo = a.origin(c) + p.signInAt
+	}
 	if a.Dev && p.cause != nil {
 		body.Error.Debug = p.cause.Error()
 	}

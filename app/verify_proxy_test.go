@@ -2,12 +2,14 @@ package app_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -21,9 +23,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/models"
 )
 
 // guards are the proxies that a document tells how to protect an app with.
@@ -33,7 +37,7 @@ var guards = []struct {
 }{
 	{"nginx", "docs/nginx.md", guardWithNginx},
 	{"caddy", "docs/caddy.md", guardWithCaddy},
-	{"haproxy", "docs/haproxy.md", guardWithHAProxy},
+	{"haproxy", "docs/haproxy.md", func(t *testing.T, p *protected) { guardWithHAProxy(t, p) }},
 }
 
 // protected is https://app.example.com behind a proxy that asks https://auth.example.com, as in one
@@ -48,11 +52,17 @@ func (p *protected) appURL(path string) string { return "https://app.example.com
 
 func protect(t *testing.T, doc string, start func(*testing.T, *protected), configure ...func(*app.Config)) *protected {
 	t.Helper()
+	return protectBy(t, "", doc, start, configure...)
+}
+
+// protectBy is protect with something else at an address in Latchkey's place.
+func protectBy(t *testing.T, impostor, doc string, start func(*testing.T, *protected), configure ...func(*app.Config)) *protected {
+	t.Helper()
 	for name, value := range settingsIn(t, codeIn(t, doc, "sh", "TRUSTED_PROXIES=127.0.0.1")) {
 		t.Setenv(name, value)
 	}
 	p := &protected{doc: doc, app: newRecorder(t), proxied: &proxied{site: newSite(t, configure...), http: freeAddress(t), https: freeAddress(t), dir: t.TempDir()}}
-	p.latchkey = strings.TrimPrefix(p.url, "http://")
+	p.latchkey = cmp.Or(impostor, strings.TrimPrefix(p.url, "http://"))
 	p.proxied.app = p.app.address
 	p.url = os.Getenv("BASE_URL")
 	p.makeCertificate(t)
@@ -62,6 +72,8 @@ func protect(t *testing.T, doc string, start func(*testing.T, *protected), confi
 
 func guardWithNginx(t *testing.T, p *protected) {
 	p.runNginx(t, adapt(t, codeIn(t, p.doc, "nginx", "auth_request"),
+		// Whatever host is asked for, as where no other server is before this one.
+		"listen 443 ssl;\n    server_name app.example.com;", "listen "+p.https+" ssl default_server;\n    server_name app.example.com;",
 		"listen 443 ssl;", "listen "+p.https+" ssl;",
 		"/etc/ssl/example.com.crt", p.cert, "/etc/ssl/example.com.key", p.key,
 		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address), p.https)
@@ -74,7 +86,7 @@ func guardWithCaddy(t *testing.T, p *protected) {
 		"127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address))
 }
 
-func guardWithHAProxy(t *testing.T, p *protected) {
+func guardWithHAProxy(t *testing.T, p *protected, changes ...string) {
 	installed(t, "haproxy", "haproxy")
 	file := func(name string) string { return filepath.Join(p.dir, name) }
 	certificate, err := os.ReadFile(p.cert)
@@ -82,7 +94,7 @@ func guardWithHAProxy(t *testing.T, p *protected) {
 	key, err := os.ReadFile(p.key)
 	require.NoError(t, err)
 	p.write(t, file("example.com.pem"), string(certificate)+string(key))
-	p.write(t, file("latchkey.lua"), adapt(t, codeIn(t, p.doc, "lua", "register_action"), "127.0.0.1:8080", p.latchkey))
+	p.write(t, file("latchkey.lua"), adapt(t, codeIn(t, p.doc, "lua", "register_action"), append(changes, "127.0.0.1:8080", p.latchkey)...))
 	p.write(t, file("haproxy.cfg"), adapt(t, codeIn(t, p.doc, "haproxy", "frontend"),
 		"/etc/haproxy/latchkey.lua", file("latchkey.lua"), "/etc/ssl/example.com.pem", file("example.com.pem"),
 		"bind :443", "bind "+p.https, "127.0.0.1:8080", p.latchkey, "127.0.0.1:3000", p.app.address))
@@ -116,6 +128,10 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.got++
 	r.mu.Unlock()
 	switch req.URL.Path {
+	case "/page":
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprintf(w, "<!DOCTYPE html><title>App</title><h1>Hello %s at %s</h1>", req.Header.Get("Remote-Email"), html.EscapeString(req.RequestURI))
+		return
 	case "/socket":
 		echo(w, req)
 		return
@@ -473,6 +489,137 @@ func TestWithoutLatchkeyNobodyGetsToTheApp(t *testing.T) {
 		}
 		require.Equal(t, 1, p.app.requests())
 	})
+}
+
+func TestABrokenLatchkeyLetsNobodyToTheApp(t *testing.T) {
+	for name, say := range map[string]func(net.Conn){
+		"hangs up":       func(net.Conn) {},
+		"talks nonsense": func(c net.Conn) { fmt.Fprint(c, "200 OK\r\n\r\n") },
+		"breaks off":     func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nRemote-User: ro") },
+		"never answers":  func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
+	} {
+		for _, g := range guards {
+			t.Run(g.name+" "+name, func(t *testing.T) {
+				if name == "never answers" && g.name != "haproxy" {
+					return // those wait for a minute
+				}
+				p := protectBy(t, listen(t, say), g.doc, g.start)
+				res := p.from("127.0.0.2").open(p.appURL("/"))
+				require.GreaterOrEqual(t, res.status, 500, res.body)
+				require.Zero(t, p.app.requests())
+			})
+		}
+	}
+}
+
+// listen has each connection talked to and closed, and returns where.
+func listen(t *testing.T, say func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, listener.Close()) })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = bufio.NewReader(conn).ReadString('\n') // of a request
+				say(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestHAProxyLetsNobodyThroughWhereItsLuaFails(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"at the start":      {"local request =", "error('x'); local request ="},
+		"at the answer":     {"if answer.status == 200 then", "error('x'); if answer.status == 200 then"},
+		"before its last":   {`txn:set_var("txn.latchkey", true)`, "error('x')"},
+		"without an answer": {"core.httpclient():get(", "(function() end)("},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := protect(t, "docs/haproxy.md", func(t *testing.T, p *protected) { guardWithHAProxy(t, p, change[:]...) })
+			p.register("ada@example.com")
+			token := p.sessionFor("ada@example.com")
+			res := p.raw(t, "app.example.com", "GET / HTTP/1.1\r\nHost: app.example.com\r\nCookie: "+token+"\r\n\r\n")
+			require.GreaterOrEqual(t, res.status, 500, res.body)
+			require.Zero(t, p.app.requests())
+		})
+	}
+}
+
+// sessionFor signs somebody in past the proxy, and returns the cookie.
+func (p *protected) sessionFor(email string) string {
+	p.t.Helper()
+	v := p.visitor()
+	flow := v.get("http://"+p.latchkey+"/auth/self-service/login/api", asJSON)
+	action := strings.Replace(flow.text("ui.action"), p.url, "http://"+p.latchkey, 1)
+	res := v.postJSON(action, map[string]any{"method": "password", "identifier": email, "password": goodPassword})
+	require.Equal(p.t, http.StatusOK, res.status, res.body)
+	return "__Secure-latchkey_session=" + res.text("session_token")
+}
+
+// browser opens a tab of a real browser to which the proxy is the world.
+func (p *protected) browser(t *testing.T) *tab {
+	t.Helper()
+	installed(t, "chromium", "chromium")
+	there := "127.0.0.1:" + portOf(p.https)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true), // of an authority of this test
+		chromedp.Flag("host-resolver-rules", "MAP auth.example.com:443 "+there+", MAP app.example.com:443 "+there+", MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	ctx, closeBrowser := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(closeBrowser)
+	ctx, closeTab := chromedp.NewContext(ctx)
+	t.Cleanup(closeTab)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	return &tab{t: t, site: "https://app.example.com", ctx: ctx}
+}
+
+func TestAProtectedAppInARealBrowser(t *testing.T) {
+	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *app.Config) { c.Access = "app.example.com=staff" })
+	ada := p.register("ada@example.com")
+	require.NoError(t, p.store.Identities.AddToGroup(t.Context(), ada.ID, "staff"))
+	p.register("bob@example.com")
+	b := p.browser(t)
+	const page = "/page?x=1&y=a%20b"
+
+	// To the sign-in page and back.
+	b.open(page)
+	b.arrives("Sign in")
+	require.Contains(t, b.text(), "Sign in to continue to app.example.com.")
+	b.signIn("ada@example.com", goodPassword)
+	b.arrives("Hello ada@example.com at " + page)
+	require.Equal(t, "https://app.example.com"+page, eval[string](b, "location.href"))
+	status := func() int {
+		return eval[int](b, `fetch("/api", { headers: { "X-Requested-With": "fetch" } }).then((r) => r.status)`)
+	}
+	require.Equal(t, http.StatusOK, status())
+
+	// Out, in a tab of its own; the app's page has not heard of it.
+	session, err := p.store.Sessions.AllActive(t.Context(), "ada@example.com")
+	require.NoError(t, err)
+	require.NoError(t, p.store.Sessions.End(t.Context(), session[0].ID, models.EndedByLogout))
+	require.Equal(t, http.StatusUnauthorized, status(), "not a page to sign in")
+	b.open(page)
+	b.arrives("Sign in")
+
+	// Somebody for whom the app is not.
+	b.signIn("bob@example.com", goodPassword)
+	b.arrives("This app is for others")
+	require.Equal(t, "https://app.example.com"+page, eval[string](b, "location.href"))
+	require.Contains(t, b.text(), "bob@example.com, your account may not use app.example.com.")
+	b.until(`getComputedStyle(document.querySelector("a.button")).backgroundColor !== "rgba(0, 0, 0, 0)"`)
+	b.click("a.button")
+	b.arrives("You are signed out")
+	require.Equal(t, "https://auth.example.com/auth/signed-out", eval[string](b, "location.href"))
+	b.open(page)
+	b.arrives("Sign in")
 }
 
 // token returns the session's cookie as the browser would send it.
