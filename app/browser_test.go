@@ -215,11 +215,13 @@ func (b *tab) until(condition string) {
 // arrives waits for the page with that heading to be complete.
 func (b *tab) arrives(heading string) {
 	b.t.Helper()
-	shown := `document.readyState === "complete" && document.querySelector("h1")?.innerText`
-	require.Eventually(b.t, func() bool {
-		now, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](shown))
-		return err == nil && now == heading
-	}, 30*time.Second, 10*time.Millisecond, "%q never came", heading)
+	require.Eventually(b.t, func() bool { return b.shows(heading) }, 30*time.Second, 10*time.Millisecond, "%q never came", heading)
+}
+
+// shows reports whether the page with that heading is complete.
+func (b *tab) shows(heading string) bool {
+	now, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](`document.readyState === "complete" && document.querySelector("h1")?.innerText`))
+	return err == nil && now == heading
 }
 
 // text returns what can be read on the page.
