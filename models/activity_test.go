@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -65,13 +66,19 @@ func TestFailuresDoNotFillTheDatabase(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
 	w.fail(bob, "203.0.113.7")
-	for i := range 205 {
+	many := make([]models.Failure, 200)
+	for i := range many {
+		many[i] = models.Failure{ID: uuid.Must(uuid.NewV4()), IdentityID: ada.ID, FirstAt: w.now, LastAt: w.now, Count: 1, IPAddress: strconv.Itoa(i)}
 		w.now = w.now.Add(time.Second)
-		w.fail(ada, "2001:db8::"+string(rune('a'+i%6))+":"+time.Duration(i).String())
 	}
+	require.NoError(t, w.db.CreateInBatches(many, 100).Error)
+	w.fail(ada, "203.0.113.7")
+	w.now = w.now.Add(time.Second)
+	w.fail(ada, "203.0.113.8")
 	found := w.activities(ada, time.Hour, 1000)
 	require.Len(t, found, 200)
 	require.True(t, found[0].At.Equal(w.now), "the newest are kept")
+	require.Equal(t, "2", found[199].IPAddress, "and the oldest are not")
 	require.Len(t, w.activities(bob, time.Hour, 1000), 1)
 }
 
