@@ -176,21 +176,21 @@ func newSeeded(b *testing.B, sessions int) *seeded {
 			require.NoError(b, err)
 		}
 	}
-	identity := insert("identities", "id, email, name, active, state_changed_at, created_at, updated_at")
+	identity := insert("identities", "id, email, name, groups, active, state_changed_at, created_at, updated_at")
 	credential := insert("credentials", "identity_id, method, hash, created_at, updated_at")
-	session := insert("sessions", "id, token_hash, identity_id, authenticated_at, last_seen_at, expires_at, idle_seconds, "+
-		"latest_expires_at, method, ip_address, user_agent, end_reason")
+	session := insert("sessions", "id, token_hash, identity_id, authenticated_at, confirmed_at, last_seen_at, expires_at, idle_seconds, "+
+		"latest_expires_at, remember, method, ip_address, user_agent, end_reason")
 	now := time.Now().UTC()
 	var owner uuid.UUID
 	for i := range s.tokens {
 		if i%10 == 0 {
 			owner = uuid.Must(uuid.NewV4())
-			identity(owner, person(i/10), "", true, now, now, now)
+			identity(owner, person(i/10), "", "", true, now, now, now)
 			credential(owner, models.MethodPassword, s.hash, now, now)
 		}
 		s.tokens[i] = rand.Text()
 		hash := sha256.Sum256([]byte(s.tokens[i]))
-		session(uuid.Must(uuid.NewV4()), hash[:], owner, now, now, now.Add(time.Hour), 3600, now.Add(time.Hour), models.MethodPassword,
+		session(uuid.Must(uuid.NewV4()), hash[:], owner, now, now, now, now.Add(time.Hour), 3600, now.Add(time.Hour), false, models.MethodPassword,
 			"203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "")
 	}
 	require.NoError(b, tx.Commit())
