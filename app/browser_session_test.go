@@ -79,11 +79,17 @@ func (a *otherApp) at(site *site, path string) *tab {
 	site.register("ada@example.com")
 	b := site.at("ada@example.com")
 	b.others = []string{a.url}
-	site.streams(1)
+	site.leave(b)
 	b.open(a.url + path)
 	site.streams(1)
-	b.until(`navigator.locks.query().then(({ held }) => held.length === 1)`)
 	return b
+}
+
+// leave has a tab, the only one, show a page without a stream, so that the next one is the next page's.
+func (s *site) leave(b *tab) {
+	s.t.Helper()
+	b.open("/auth/docs")
+	s.streams(0)
 }
 
 // endElsewhere ends all sessions as the command line does.
@@ -128,8 +134,8 @@ func TestPageOfAnAppIsLoadedAnewForAnotherSignIn(t *testing.T) {
 	second.arrives("bob@example.com")
 	require.Eventually(t, func() bool { return b.sent("Document "+other.url) == loaded+1 }, soon, 10*time.Millisecond)
 	require.Equal(t, []string{string(models.EndedByNewLogin)}, other.reasons())
+	b.until(`navigator.locks.query().then(({ held }) => held.length === 1)`)
 	site.streams(2) // one for each origin
-	site.command()
 	bob, err := site.store.Identities.ByEmail(t.Context(), "bob@example.com")
 	require.NoError(t, err)
 	require.NoError(t, site.store.Identities.Disable(t.Context(), bob.ID))
