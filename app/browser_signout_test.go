@@ -176,14 +176,37 @@ func TestBackButtonShowsNothingOfAnEndedSession(t *testing.T) {
 	}
 }
 
-// Chromium may keep a page alive behind the next one, and put it back as it was.
-func TestBackForwardCacheShowsNothingOfAnEndedSession(t *testing.T) {
+// Chromium keeps no page that may not be stored once it holds a stream, which may not be stored
+// either: it loads the page anew.
+func TestBackButtonLoadsAPageOfOursAnew(t *testing.T) {
 	site := newSite(t)
 	ada := site.register("ada@example.com")
 	site.withAnApp("<h1>An app</h1>")
 	b := site.at("ada@example.com")
-	b.recordReturn()
+	site.streams(1)
 	b.open("/app")
+	site.streams(0)
+	_, err := site.store.Sessions.EndAll(t.Context(), ada.ID)
+	require.NoError(t, err)
+
+	b.back()
+
+	b.arrives("Sign in")
+	require.NotContains(t, b.text(), "ada@example.com")
+}
+
+// It may keep another page alive behind the next one, and put it back as it was.
+func TestBackForwardCacheShowsNothingOfAnEndedSession(t *testing.T) {
+	site := newSite(t)
+	ada := site.register("ada@example.com")
+	site.withAnApp(hidden)
+	b := site.at("ada@example.com")
+	site.leave(b)
+	b.open("/app")
+	site.streams(1)
+	b.recordReturn()
+	b.open("/auth/docs")
+	site.streams(0)
 	_, err := site.store.Sessions.EndAll(t.Context(), ada.ID)
 	require.NoError(t, err)
 
@@ -196,16 +219,23 @@ func TestBackForwardCacheShowsNothingOfAnEndedSession(t *testing.T) {
 func TestBackForwardCacheShowsAPageWhoseSessionGoesOn(t *testing.T) {
 	site := newSite(t)
 	site.register("ada@example.com")
-	site.withAnApp("<h1>An app</h1>")
+	site.withAnApp(hidden)
 	b := site.at("ada@example.com")
-	b.recordReturn()
+	site.leave(b)
 	b.open("/app")
+	site.streams(1)
+	b.recordReturn()
+	b.open("/auth/docs")
 
 	b.back()
 
 	b.until(`sessionStorage.returned && getComputedStyle(document.body).visibility === "visible"`)
-	require.Contains(t, b.text(), "ada@example.com")
+	require.Contains(t, b.text(), "An app")
+	site.streams(1)
 }
+
+// hidden is a page of an app that hides until its session is known to go on.
+const hidden = `<h1>An app</h1><script src="/auth/session.js" data-hide></script>`
 
 // recordReturn has the page note how it looks when it comes back from the back/forward cache.
 func (b *tab) recordReturn() {

@@ -79,13 +79,15 @@ const unknownHost = "latchkey.test"
 // tab is a tab of a real browser. The test fails at its end if the page caused an error on the
 // console, broke its content security policy or talked to another host.
 type tab struct {
-	t    testing.TB
-	site string // URL of the server
-	ctx  context.Context
+	t     testing.TB
+	site  string // URL of the server
+	ctx   context.Context
+	close func()
 
 	mu         sync.Mutex
 	complaints []string
 	failing    string   // path that may answer with an error
+	others     []string // origins besides the site's that it may talk to
 	bytes      float64  // that came over the network
 	requests   []string // each as its kind and path
 }
@@ -99,7 +101,9 @@ func (s *site) browser() *tab {
 // secondTab opens another one in the same profile.
 func (b *tab) secondTab() *tab {
 	b.t.Helper()
-	return newTab(b.t, b.site, b.ctx)
+	next := newTab(b.t, b.site, b.ctx)
+	next.others = b.others
+	return next
 }
 
 func newTab(t testing.TB, site string, parent context.Context, options ...chromedp.ContextOption) *tab {
@@ -107,6 +111,7 @@ func newTab(t testing.TB, site string, parent context.Context, options ...chrome
 	b := &tab{t: t, site: site}
 	ctx, closeTab := chromedp.NewContext(parent, append(options, chromedp.WithListener(b.listen))...)
 	t.Cleanup(closeTab)
+	b.close = closeTab
 	require.NoError(t, chromedp.Do(ctx)) // not within the time limit, which would end the profile
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	t.Cleanup(cancel)
@@ -142,7 +147,8 @@ func (b *tab) listen(event any) {
 		complain("issue: %s", raw)
 	case *network.EventRequestWillBeSent:
 		u, err := url.Parse(e.Request.URL)
-		own := err == nil && (u.Scheme == "data" || strings.HasPrefix(b.site, u.Scheme+"://"+u.Host) || u.Hostname() == unknownHost)
+		own := err == nil && (u.Scheme == "data" || strings.HasPrefix(b.site, u.Scheme+"://"+u.Host) || u.Hostname() == unknownHost ||
+			slices.Contains(b.others, u.Scheme+"://"+u.Host))
 		if !own {
 			complain("request to another host: %s", e.Request.URL)
 		}
@@ -151,7 +157,8 @@ func (b *tab) listen(event any) {
 		if b.failing != "" && strings.Contains(e.Response.URL, b.failing) {
 			return
 		}
-		if e.Response.Status >= 400 && e.Type != network.ResourceTypeDocument && e.Type != network.ResourceTypeFetch {
+		expects := []network.ResourceType{network.ResourceTypeDocument, network.ResourceTypeFetch, network.ResourceTypeEventSource}
+		if e.Response.Status >= 400 && !slices.Contains(expects, e.Type) {
 			complain("%d for %s", int(e.Response.Status), e.Response.URL)
 		}
 	case *network.EventLoadingFinished:

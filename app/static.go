@@ -111,6 +111,7 @@ func (a *App) asset(c *gin.Context) {
 		return
 	}
 	c.Header("Cache-Control", "public, max-age=31536000, immutable")
+	c.Header("Cross-Origin-Resource-Policy", "same-site")
 	f.send(c)
 }
 
@@ -121,6 +122,9 @@ func (a *App) sessionScript(c *gin.Context) {
 	tag := `"` + strings.Split(name, ".")[1] + `"` // the hash
 	c.Header("Cache-Control", "public, max-age=300")
 	c.Header("ETag", tag)
+	// There is nothing in it to keep from anybody, and to Chromium two ports of 127.0.0.1 are not the
+	// same site.
+	c.Header("Cross-Origin-Resource-Policy", "cross-origin")
 	if matchesTag(c.Request, tag) {
 		c.Header("Vary", "Accept-Encoding")
 		c.Status(http.StatusNotModified)
@@ -143,7 +147,6 @@ func matchesTag(r *http.Request, tag string) bool {
 // send answers with the file.
 func (f file) send(c *gin.Context) {
 	h := c.Writer.Header()
-	h.Set("Cross-Origin-Resource-Policy", "same-site")
 	body := f.body
 	if f.gzipped != nil {
 		h.Set("Vary", "Accept-Encoding")

@@ -1,5 +1,15 @@
 package app
 
+import (
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/gofrs/uuid/v5"
+
+	"latchkey/models"
+)
+
 // MaxStreamsOfSession is how many streams a session may have open.
 const MaxStreamsOfSession = maxStreamsOfSession
 
@@ -29,4 +39,15 @@ func (a *App) StreamsFail() bool {
 	a.streams.reading.Lock()
 	defer a.streams.reading.Unlock()
 	return a.streams.failing
+}
+
+// RunStream has a stream of its own wait on a connection, and returns what ends the session.
+func RunStream(conn net.Conn, head string) (finish func(models.Reason)) {
+	all := newStreams(nil, time.Now, slog.New(slog.DiscardHandler))
+	s, err := all.register(&models.Session{})
+	if err != nil {
+		panic(err)
+	}
+	all.begin(s, conn, []byte(head))
+	return func(why models.Reason) { all.finish(uuid.Nil, why) }
 }

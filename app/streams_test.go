@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
@@ -414,4 +416,81 @@ func stacks() string {
 		}
 		raw = make([]byte, 2*len(raw))
 	}
+}
+
+func TestStreamIsKeptFromBeingCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := net.Pipe()
+		begun := time.Now()
+		finish := app.RunStream(server, "head")
+		in := make([]byte, 256)
+		read := func() string {
+			n, err := client.Read(in)
+			require.NoError(t, err)
+			return string(in[:n])
+		}
+		require.Equal(t, "head", read())
+		for range 5 {
+			before := time.Now()
+			require.Equal(t, ":\n\n", read())
+			require.Equal(t, 25*time.Second, time.Since(before))
+		}
+		require.Greater(t, time.Since(begun), time.Minute, "no timeout of the server's")
+
+		finish(models.EndedByLogout)
+
+		require.Contains(t, read(), `"reason":"logout"`)
+		_, err := client.Read(in)
+		require.ErrorIs(t, err, io.EOF)
+	})
+}
+
+// A pipe holds nothing: whoever does not read it keeps the writer waiting.
+func TestClientThatDoesNotReadIsDropped(t *testing.T) {
+	for what, read := range map[string]int{"its beginning": 0, "a ping": 4} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, client := net.Pipe()
+				app.RunStream(server, "head")
+				_, err := io.ReadFull(client, make([]byte, read))
+				require.NoError(t, err)
+
+				time.Sleep(time.Minute)
+				synctest.Wait()
+
+				_, err = client.Read(make([]byte, 1))
+				require.ErrorIs(t, err, io.EOF)
+			})
+		})
+	}
+}
+
+func TestClientThatDoesNotReadKeepsNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := net.Pipe()
+		finish := app.RunStream(server, "head")
+		_, err := io.ReadFull(client, make([]byte, 4))
+		require.NoError(t, err)
+		begun := time.Now()
+
+		finish(models.EndedByLogout)
+
+		require.Zero(t, time.Since(begun))
+		synctest.Wait()
+		_, err = client.Read(make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, client.Close())
+	})
+}
+
+func TestClientThatTalksIsCut(t *testing.T) {
+	site := newSite(t)
+	ada := site.signUp("ada@example.com")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(site.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /auth/sessions/events HTTP/1.1\r\nHost: localhost\r\nCookie: latchkey_session=%s\r\n\r\n", ada.cookie("latchkey_session"))
+	site.streams(1)
+	fmt.Fprint(conn, "GET /auth/health/alive HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	site.streams(0)
 }

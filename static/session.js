@@ -131,10 +131,11 @@
 	// (plain http), every tab that is shown holds its own.
 	let lead; // what holds the lock, or waits for it; aborted to let go
 	let leading = false;
+	let away = false; // hidden by another page, for the back button; visibilitychange comes after that
 
 	function listen() {
 		const shown = document.visibilityState === "visible";
-		if (!session || leading) return;
+		if (!session || leading || away) return;
 		if (navigator.locks) take(shown);
 		else if (shown) connect();
 		else disconnect();
@@ -195,11 +196,13 @@
 	// browser from doing so, and is shown again when it is known to be good still.
 	addEventListener("pagehide", ({ persisted }) => {
 		if (persisted && session) hide(true);
+		away = true;
 		release();
 		tabs.close();
 	});
 	addEventListener("pageshow", async ({ persisted }) => {
 		if (!persisted) return;
+		away = false;
 		talk();
 		listen();
 		if (session === undefined) begin();
