@@ -312,6 +312,31 @@ func TestAProtectedAppAnswersEveryKindOfStranger(t *testing.T) {
 	})
 }
 
+func TestAProtectedAppByHTTP2(t *testing.T) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+		p := guard()
+		ada := p.register("ada@example.com")
+		v := p.from("127.0.0.2")
+		v.client.Transport.(*http.Transport).ForceAttemptHTTP2 = true // nginx is asked for it and declines
+		const page = "/notes?page=2&q=a%20b"
+		require.Equal(t, p.appURL(page), p.signIn(v, "ada@example.com", page))
+		u, err := url.Parse(p.appURL("/"))
+		require.NoError(t, err)
+		v.jar.SetCookies(u, []*http.Cookie{{Name: "a", Value: "b"}, {Name: "c", Value: "d"}})
+
+		got := v.get(p.appURL(page), asPage, with("Remote-User", "root"), with("Remote_User", "root"), with("X-Forwarded-Host", "other.example.com")).recorded()
+
+		require.Equal(t, page, got.URI)
+		require.Equal(t, "app.example.com", got.Host)
+		require.Equal(t, []string{ada.ID.String()}, got.Header["Remote-User"])
+		require.NotContains(t, got.Header, "Remote_user")
+		cookies := strings.Join(got.Header["Cookie"], "; ")
+		require.Contains(t, cookies, "a=b")
+		require.Contains(t, cookies, "c=d")
+		require.NotContains(t, cookies, "latchkey")
+	})
+}
+
 func TestNoStrangerSpeaksForLatchkey(t *testing.T) {
 	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
 		p := guard()
@@ -415,16 +440,16 @@ func TestAProtectedAppGetsItsOwnCookiesAndNoOther(t *testing.T) {
 		p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
 		token := v.token("https://app.example.com/")
-		flow, device := "__Secure-latchkey_flow=f", "__Secure-latchkey_device=d"
+		flow, device, receipt := "__Secure-latchkey_flow=f", "__Secure-latchkey_device=d", "__Secure-latchkey_receipt=r"
 		for sent, want := range map[string]string{
-			token:                               "",
-			"a=b; " + token:                     "a=b",
-			token + "; a=b":                     "a=b",
-			"a=b; " + token + "; c=d":           "a=b; c=d",
-			"a=b;" + token + ";c=d":             "a=b; c=d",
-			token + "; " + flow + "; " + device: "",
-			flow + "; a=b; " + token + "; c=d; " + device + "; e=f": "a=b; c=d; e=f",
-			device + "; " + flow + "; a=b,c; " + token + `; c="d"`:  `a=b,c; c="d"`,
+			token:                     "",
+			"a=b; " + token:           "a=b",
+			token + "; a=b":           "a=b",
+			"a=b; " + token + "; c=d": "a=b; c=d",
+			"a=b;" + token + ";c=d":   "a=b; c=d",
+			token + "; " + flow + "; " + device + "; " + receipt:                     "",
+			flow + "; a=b; " + token + "; c=d; " + receipt + "; " + device + "; e=f": "a=b; c=d; e=f",
+			device + "; " + flow + "; a=b,c; " + token + `; c="d"`:                   `a=b,c; c="d"`,
 		} {
 			res := p.raw(t, "app.example.com", "GET /x HTTP/1.1\r\nHost: app.example.com\r\nCookie: "+sent+"\r\n\r\n")
 			got := strings.Join(res.recorded().Header["Cookie"], "; ")

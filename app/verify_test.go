@@ -361,7 +361,8 @@ func TestWrongAccessStopsTheStart(t *testing.T) {
 		_, err := start(t, map[string]string{"ACCESS": entry})
 		require.ErrorContains(t, err, "ACCESS has ", entry)
 	}
-	for _, right := range []string{"", " \n", "wiki.example.com=staff", "*.example.com=a,b example.com=c\n*=d", "localhost=a"} {
+	_, documented, _ := strings.Cut(codeIn(t, "docs/behind-a-proxy.md", "sh", "ACCESS="), "=")
+	for _, right := range []string{strings.Trim(documented, "\"\n"), "", " \n", "wiki.example.com=staff", "*.example.com=a,b example.com=c\n*=d", "localhost=a"} {
 		_, err := start(t, map[string]string{"ACCESS": right})
 		require.NoError(t, err, right)
 	}
