@@ -3,11 +3,20 @@
 const newLogoutURL = "/auth/self-service/logout/browser";
 const json = { headers: { Accept: "application/json" }, credentials: "same-origin", cache: "no-store" };
 
+// leave has this page decide where to go from here: session.js, which hears of the session's end at
+// the same time, would cut off an answer that is on its way.
+function leave() {
+	const here = new AbortController();
+	document.addEventListener("latchkey:signed-out", (event) => event.preventDefault(), { signal: here.signal });
+	addEventListener("pagehide", () => here.abort(), { once: true }); // the back button may bring it back
+}
+
+document.addEventListener("submit", leave);
+
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
 	link.setAttribute("aria-busy", "true");
-	// Where to go then is known here; session.js need not lead the way.
-	document.addEventListener("latchkey:signed-out", (event) => event.preventDefault());
+	leave();
 	try {
 		const fresh = await fetch(newLogoutURL, json);
 		if (fresh.ok) {
