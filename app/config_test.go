@@ -58,6 +58,10 @@ func TestWrongSettingStopsTheStartWithASentenceThatNamesIt(t *testing.T) {
 		"LOGOUT_RETURN_URL":   {"x", "//x", "/\\x", "data:text/html,x", "https:x"},
 		"CORS_ALLOWED_ORIGINS": {"*", "null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://*.example.com", "https://app.example.com:443", "https://a@app.example.com", "https://app.example.com/x", "https://app.example.com https://b.example.com",
 			"https://a.example.com,null", "chrome-extension://x", "file://"},
+		"ACCESS": {"wiki.example.com", "=staff", "wiki.example.com=", "wiki.example.com=staff,", "wiki.example.com=,staff", "wiki.example.com=Staff",
+			"https://wiki.example.com=staff", "wiki.example.com:443=staff", "wiki.example.com/x=staff", "*.*.example.com=staff", "wiki.*=staff", "**=staff", "*.=staff", "*.192.0.2.1=staff", "*.[::1]=staff",
+			"a..b=staff", "wiki.example.com=staff;editors", "wiki.example.com=a=b", "a@wiki.example.com=staff", "0x7f.1=staff", "xn--.example.com=staff",
+			"wiki.example.com=a WIKI.example.com=b", "*=a *=b", "*.example.com=a *.Example.com=b", "wiki.example.com=a wiki.example.com.=a"},
 		"REGISTRATION":        {"x", "Open", "true"},
 		"PASSWORD_MIN_LENGTH": {"x", "0", "7", "65", "-1", "8.5"},
 		"PASSWORD_MEMORY":     {"x", "-1", "1", "7", "1048577", "99999999999"},
@@ -110,6 +114,7 @@ func TestRightSettingsPass(t *testing.T) {
 		"LOGIN_RETURN_URL":     {"", "/", "/app?x=y#z", "https://app.example.com", "https://app.example.com/x?y", "http://localhost:3000/"},
 		"LOGOUT_RETURN_URL":    {"", "/bye", "https://www.example.com/bye"},
 		"CORS_ALLOWED_ORIGINS": {"", "https://app.example.com", "https://app.example.com,http://localhost:3000", "https://[::1]:3000"},
+		"ACCESS":               {"", " \n", "wiki.example.com=staff", "*.example.com=a,b example.com=c\n*=d", "localhost=a", "192.0.2.1=a [::1]=b", "bücher.example=a"},
 		"REGISTRATION":         {"closed", "open"},
 		"PASSWORD_MIN_LENGTH":  {"8", "15", "64"},
 		"PASSWORD_MEMORY":      {"19456", "65536"},
@@ -134,7 +139,7 @@ func TestRightSettingsPass(t *testing.T) {
 			require.NoError(t, err, "%s=%s", name, value)
 		}
 	}
-	require.Len(t, settingNames, 26)
+	require.Len(t, settingNames, 27)
 }
 
 func TestDefaultsAreThoseOfTheHelp(t *testing.T) {
