@@ -25,20 +25,22 @@ import (
 // App is what handlers share. It is an http.Handler.
 type App struct {
 	settings
-	store    *models.Store
-	hasher   *password.Hasher
-	rules    password.Rules
-	sealer   cipher.AEAD // for flows and device cookies
-	assets   assets
-	docs     views.DocsPage
-	crossing *http.CrossOriginProtection
-	cookies  cookies
-	lines    lines // of who tries a password
-	setup    setup
-	notes    chan note // on their way to the database
-	outbox   outbox
-	streams  *streams
-	engine   *gin.Engine
+	store  *models.Store
+	hasher *password.Hasher
+	rules  password.Rules
+	sealer cipher.AEAD // for what browsers carry for us
+	// logoutKey makes logout tokens.
+	logoutKey []byte
+	assets    assets
+	docs      views.DocsPage
+	crossing  *http.CrossOriginProtection
+	cookies   cookies
+	lines     lines // of who tries a password
+	setup     setup
+	notes     chan note // on their way to the database
+	outbox    outbox
+	streams   *streams
+	engine    *gin.Engine
 }
 
 // New builds the application on a database that package db has opened. Call Run too.
@@ -69,6 +71,9 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	})
 	key, err := a.store.Secrets.Get(context.Background(), "seal")
 	if err != nil {
+		return nil, err
+	}
+	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), "logout"); err != nil {
 		return nil, err
 	}
 	block, err := aes.NewCipher(key)

@@ -270,3 +270,19 @@ func TestHowRecentIsASetting(t *testing.T) {
 	site.clock.advance(time.Second)
 	ada.delete("/auth/sessions", "").requireError(http.StatusForbidden, "session_refresh_required")
 }
+
+// A logout URL is good for as long as its session lasts.
+func TestLogoutURLOutlastsAConfirmation(t *testing.T) {
+	site := newSite(t)
+	ada, phone := site.signUp("ada@example.com"), site.signIn("ada@example.com")
+	before := ada.logoutURL()
+	require.NotEqual(t, before, phone.logoutURL(), "each session has its own")
+	require.NotContains(t, before, ada.cookie("latchkey_session"))
+	site.clock.advance(stale)
+
+	require.Equal(t, http.StatusSeeOther, ada.confirms(ada.postForm("/auth/account/sessions/end", nil), goodPassword).status)
+
+	require.Equal(t, before, ada.logoutURL())
+	require.Equal(t, http.StatusSeeOther, ada.open(before).status)
+	require.False(t, ada.signedIn())
+}

@@ -173,7 +173,8 @@ func TestClearSiteDataFollowsALogout(t *testing.T) {
 			}
 			cookie := with("Cookie", name+"="+session.Token)
 			require.Empty(t, site.visitor().get("/auth/sessions/whoami", cookie).header.Get("Clear-Site-Data"))
-			res := site.visitor().get("/auth/self-service/logout?token="+session.LogoutToken(), as, cookie)
+			token := site.visitor().get("/auth/self-service/logout/browser", cookie).text("logout_token")
+			res := site.visitor().get("/auth/self-service/logout?token="+token, as, cookie)
 			require.Contains(t, []int{http.StatusSeeOther, http.StatusNoContent}, res.status)
 			require.Equal(t, c.want, res.header.Get("Clear-Site-Data"))
 		}

@@ -2,6 +2,8 @@ package app
 
 import (
 	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"net/url"
@@ -36,16 +38,25 @@ func (a *App) createLogoutURL(c *gin.Context) {
 		return
 	}
 
-	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: session.LogoutToken(), LogoutURL: a.logoutURL(c, session, returnTo)})
+	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: a.logoutToken(session), LogoutURL: a.logoutURL(c, session, returnTo)})
 }
 
 func carriesToken(r *http.Request) bool {
 	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
 }
 
+// logoutToken returns the proof that a logout was meant for this session. It is derived from the
+// session's id, which outlasts a change of its token, so that it is nowhere stored, is the same each
+// time, and ends with the session.
+func (a *App) logoutToken(session *models.Session) string {
+	mac := hmac.New(sha256.New, a.logoutKey)
+	mac.Write(session.ID.Bytes())
+	return encode64(mac.Sum(nil))
+}
+
 // logoutURL returns the absolute URL that signs the session out when its browser opens it.
 func (a *App) logoutURL(c *gin.Context, session *models.Session, returnTo string) string {
-	u := a.origin(c) + "/auth/self-service/logout?token=" + session.LogoutToken() // of URL-safe characters
+	u := a.origin(c) + "/auth/self-service/logout?token=" + a.logoutToken(session) // of URL-safe characters
 	if returnTo != "" {
 		u += "&return_to=" + url.QueryEscape(returnTo)
 	}
@@ -82,7 +93,7 @@ func (a *App) logout(c *gin.Context) {
 	case session == nil:
 		a.alreadySignedOut(c, returnTo)
 		return
-	case !session.FitsLogoutToken(tokens[0]):
+	case !hmac.Equal([]byte(a.logoutToken(session)), []byte(tokens[0])):
 		a.offerLogout(c, session, &problem{code: http.StatusForbidden,
 			reason: "This logout URL belongs to another session. Get a fresh one from /auth/self-service/logout/browser."})
 		return

@@ -2,10 +2,8 @@ package models
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -60,19 +58,6 @@ const tokenLength = 26
 // Active reports whether the session signs its holder in at that time.
 func (s *Session) Active(now time.Time) bool {
 	return s.EndedAt == nil && now.Before(s.ExpiresAt) && s.Identity != nil && s.Identity.Active
-}
-
-// LogoutToken returns the proof that a logout was meant for this session. It is derived from the
-// session token, so that it is nowhere stored, is the same each time, and ends with the session.
-func (s *Session) LogoutToken() string {
-	mac := hmac.New(sha256.New, []byte(s.Token))
-	mac.Write([]byte("logout"))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// FitsLogoutToken compares in constant time.
-func (s *Session) FitsLogoutToken(token string) bool {
-	return hmac.Equal([]byte(s.LogoutToken()), []byte(token))
 }
 
 // Sessions keeps the sessions, and those that have ended until their retention is over.

@@ -28,7 +28,6 @@ func TestTokenIsNotStored(t *testing.T) {
 			value = string(bytes)
 		}
 		require.NotEqual(t, session.Token, value, column)
-		require.NotEqual(t, session.LogoutToken(), value, column)
 	}
 }
 
@@ -41,18 +40,6 @@ func TestForeignTokens(t *testing.T) {
 		require.ErrorIs(t, err, models.ErrNotFound, "%.40q", token)
 	}
 	require.True(t, w.active(session))
-}
-
-func TestLogoutTokenFitsItsSessionAlone(t *testing.T) {
-	w := newWorld(t)
-	ada := w.person("ada@example.com")
-	one, two := w.start(ada), w.start(ada)
-	again := w.stored(one)
-	require.Equal(t, one.LogoutToken(), again.LogoutToken())
-	require.True(t, one.FitsLogoutToken(again.LogoutToken()))
-	require.False(t, one.FitsLogoutToken(two.LogoutToken()))
-	require.False(t, one.FitsLogoutToken(one.Token))
-	require.False(t, one.FitsLogoutToken(""))
 }
 
 // Whoever knew the old password, and is just being let in with it, must not get past its change.
