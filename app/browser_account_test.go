@@ -77,6 +77,21 @@ func TestChangingThePassword(t *testing.T) {
 	b.arrives("ada@example.com")
 }
 
+func TestPasswordFormThatIsClickedTwice(t *testing.T) {
+	site := newSite(t)
+	site.register("ada@example.com")
+	b := site.at("ada@example.com")
+	b.open("/auth/account")
+	b.click("details:nth-of-type(2) summary")
+	b.fill("#password", goodPassword)
+	b.fill("#new_password", "another good password")
+
+	eval[any](b, `{ const button = document.querySelector("form[action$=password] button[type=submit]"); button.click(); setTimeout(() => button.click()); null }`)
+
+	b.until(`document.querySelector(".done")`)
+	require.Equal(t, 1, b.sent("Document /auth/account/password"))
+}
+
 func TestEndingOtherSessionsFromTheAccountPage(t *testing.T) {
 	site := newSite(t)
 	site.register("ada@example.com")

@@ -57,6 +57,29 @@ func TestDeliveryIsClaimedOnce(t *testing.T) {
 	}
 }
 
+func TestAppsThatAreDue(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.Apps.Add(t.Context(), models.App{Name: "mail", LogoutURL: "https://mail.example.com/", Send: models.SendBoth}))
+	toldOf(t, w, "wiki", 3) // and so is mail
+	due := func() []string {
+		names, err := w.Deliveries.Due(t.Context())
+		require.NoError(t, err)
+		return names
+	}
+	require.Equal(t, []string{"mail", "wiki"}, due(), "each once")
+
+	for left := range 3 {
+		require.Contains(t, due(), "wiki", "after %d", left)
+		claimed, err := w.Deliveries.Claim(t.Context(), "wiki", 1, time.Minute)
+		require.NoError(t, err)
+		require.Len(t, claimed, 1)
+	}
+
+	require.Equal(t, []string{"mail"}, due(), "what is leased is not due")
+	w.now = w.now.Add(time.Minute)
+	require.Equal(t, []string{"mail", "wiki"}, due())
+}
+
 func TestDeliveryIsWrittenIfAndOnlyIfTheEndIs(t *testing.T) {
 	w := newWorld(t)
 	toldOf(t, w, "wiki", 2)

@@ -428,11 +428,12 @@ func (s Sessions) Seen(ctx context.Context, session Session) error {
 	return nil
 }
 
-// Prune removes up to limit sessions that ended or expired before a time; it returns how many.
+// Prune removes up to limit sessions that ended before a time; it returns how many. One that has
+// expired stays until Expire has ended it, or nobody would be told.
 func (s Sessions) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
 		return gorm.G[Session](tx).
-			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? AND ended_at IS NOT NULL LIMIT ?)", before.UTC(), limit).Delete(ctx)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("remove old sessions: %w", err)

@@ -277,6 +277,8 @@ func TestPruneInBatches(t *testing.T) {
 	require.NoError(t, w.Sessions.End(t.Context(), logout.ID, models.EndedByLogout))
 	w.now = w.now.Add(2 * time.Hour)
 	recent := w.start(ada)
+	_, err := w.Sessions.Expire(t.Context(), 10)
+	require.NoError(t, err)
 
 	var batches []int
 	for {
@@ -290,8 +292,30 @@ func TestPruneInBatches(t *testing.T) {
 
 	require.Equal(t, []int{4, 2}, batches)
 	require.True(t, w.active(recent))
-	_, err := w.Sessions.ByToken(t.Context(), logout.Token)
+	_, err = w.Sessions.ByToken(t.Context(), logout.Token)
 	require.ErrorIs(t, err, models.ErrNotFound)
+}
+
+// A short retention, or a long stop, must not remove a session before its apps are told that it expired.
+func TestPruneLeavesWhatNobodyHasBeenToldOf(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.Apps.Add(t.Context(), models.App{Name: "wiki", LogoutURL: "https://app.example.com/", Send: models.SendBoth}))
+	session := w.start(w.person("ada@example.com"))
+	w.now = w.now.Add(2 * time.Hour)
+
+	pruned, err := w.Sessions.Prune(t.Context(), w.now, 10)
+	require.NoError(t, err)
+	expired, err := w.Sessions.Expire(t.Context(), 10)
+	require.NoError(t, err)
+
+	require.Zero(t, pruned)
+	require.Equal(t, 1, expired)
+	told, err := w.Deliveries.OfSession(t.Context(), session.ID)
+	require.NoError(t, err)
+	require.Len(t, told, 1)
+	pruned, err = w.Sessions.Prune(t.Context(), w.now, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, pruned)
 }
 
 func TestAllActiveNewestFirst(t *testing.T) {

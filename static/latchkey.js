@@ -11,7 +11,19 @@ function leave() {
 	addEventListener("pagehide", () => here.abort(), { once: true }); // the back button may bring it back
 }
 
-document.addEventListener("submit", leave);
+// Of a form that is sent twice, as by a double click, the browser drops the first answer, and with it
+// a new session's token.
+const patience = 5000; // in milliseconds; then somebody may have stopped the first
+let sentAt = -Infinity;
+addEventListener("pagehide", () => { sentAt = -Infinity; });
+document.addEventListener("submit", (event) => {
+	if (event.timeStamp - sentAt < patience) {
+		event.preventDefault();
+		return;
+	}
+	sentAt = event.timeStamp;
+	leave();
+});
 
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
@@ -57,10 +69,10 @@ for (const button of document.querySelectorAll("button[data-show]")) {
 	input.form.addEventListener("submit", () => show(false));
 }
 
-// Times in the reader's own zone, with the words that the page has without this.
 // What a form has done is news once, not at each reload.
 if (location.search.startsWith("?done=")) history.replaceState(null, "", location.pathname);
 
+// Times in the reader's own zone, with the words that the page has without this.
 const inWords = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short" });
 for (const time of document.querySelectorAll("time")) {
 	time.textContent = inWords.format(new Date(time.dateTime));
