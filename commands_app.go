@@ -223,19 +223,19 @@ func (keyListCmd) Run(ctx context.Context, config *app.Config) error {
 const keyOverlap = 24 * time.Hour
 
 type keyRotateCmd struct {
-	Revoke bool `help:"Publish the keys before no more, from now on: for a key that has become known."`
+	Revoke bool `help:"Take the keys before out of the published ones at once: for a key that has become known."`
 }
 
 // Run makes a new signing key.
 func (cmd *keyRotateCmd) Run(ctx context.Context, config *app.Config) error {
-	overlap := keyOverlap
+	overlap, before := keyOverlap, ""
 	if cmd.Revoke {
-		overlap = 0
+		overlap, before = 0, " No other key is published any more."
 	}
 	return withStore(ctx, config, func(store *models.Store) error {
 		id, err := app.AddSigningKey(ctx, store, overlap, false)
 		if err == nil {
-			fmt.Printf("%s signs from now on.\n", id)
+			fmt.Printf("%s signs from now on.%s\n", id, before)
 		}
 		return err
 	})

@@ -29,7 +29,7 @@ type cli struct {
 	app.Config
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve the sign-in pages and the API. The default."`
-	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, group, password."`
+	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, activity, group, password."`
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`

@@ -19,7 +19,6 @@ import (
 
 	"latchkey/app/password"
 	"latchkey/models"
-	"latchkey/views"
 )
 
 // App is what handlers share. It is an http.Handler.
@@ -32,7 +31,7 @@ type App struct {
 	// logoutKey makes logout tokens.
 	logoutKey []byte
 	assets    assets
-	docs      views.DocsPage
+	docs      file
 	crossing  *http.CrossOriginProtection
 	cookies   cookies
 	lines     lines // of who tries a password
@@ -86,8 +85,8 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.assets, err = newAssets(settings); err != nil {
 		return nil, err
 	}
-	if a.docs, err = readDocs(openAPIDocument); err != nil {
-		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	if a.docs, err = a.newDocs(); err != nil {
+		return nil, err
 	}
 	trusted := config.CORSAllowedOrigins
 	if a.baseOrigin != "" {

@@ -23,6 +23,7 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	site := newSite(t, func(c *app.Config) {
 		c.AllowedReturnURLs = []string{"https://app.example.com"}
 		c.TrustedProxies = []string{"127.0.0.1"}
+		c.Access = "app.example.com=staff"
 	})
 	b := site.browser()
 	for _, do := range prepare {
@@ -102,6 +103,11 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	check(b, "logout")
 	b.open(stranger.logoutURL())
 	check(b, "403")
+	b.headers(network.Headers{"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "app.example.com", "X-Forwarded-Uri": "/"})
+	b.open("/auth/verify")
+	b.arrives("This app is for others")
+	check(b, "forbidden")
+	b.headers(network.Headers{})
 	b.open("/auth/self-service/logout?token=x&return_to=https://evil.example")
 	check(b, "400")
 	b.open("/auth/nowhere")
@@ -230,9 +236,9 @@ func TestPagesAreLight(t *testing.T) {
 	for range 10 {
 		site.signIn("ada@example.com")
 	}
-	for _, path := range []string{"/auth/login", "/auth/registration", "/auth/account", "/auth/signed-out"} {
+	for _, path := range []string{"/auth/login", "/auth/registration", "/auth/account", "/auth/account/activity", "/auth/signed-out", "/auth/docs"} {
 		b := site.browser()
-		if path == "/auth/account" {
+		if strings.HasPrefix(path, "/auth/account") {
 			call(b, network.SetCookie, network.SetCookieParams{Name: "latchkey_session", Value: v.cookie("latchkey_session"), URL: site.url})
 		}
 		b.open(path)

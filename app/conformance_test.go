@@ -81,7 +81,7 @@ func (s *specification) matchesEvents(stream string) error {
 }
 
 // undocumented are the routes that are nobody's to call but our own pages'.
-var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/.*|/auth/signed-out/.*)$`)
+var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/(name|password|sessions/.*|sign-out-everywhere)|/auth/signed-out/.*)$`)
 
 // conforms returns what the OpenAPI document does not allow in the answer to a request; nil if it
 // allows all of it.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -26,10 +27,25 @@ func (a *App) openAPI(c *gin.Context) {
 
 // docsPage answers GET /auth/docs: the same document for reading.
 func (a *App) docsPage(c *gin.Context) {
-	p := a.docs
+	a.pageHeaders(c.Writer.Header())
+	a.docs.send(c)
+}
+
+// newDocs makes that page, once for all readers. Of all pages it alone is compressed: it is long, and
+// holds neither a secret nor anything that a request says, which together could be guessed from the
+// length (BREACH).
+func (a *App) newDocs() (file, error) {
+	p, err := readDocs(openAPIDocument)
+	if err != nil {
+		return file{}, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
 	p.Page = a.pageData()
 	p.Styles = append(slices.Clone(p.Styles), a.assets.docs)
-	a.page(c, http.StatusOK, views.Docs(p))
+	var page bytes.Buffer
+	if err := views.Docs(p).Render(context.Background(), &page); err != nil {
+		return file{}, fmt.Errorf("show the OpenAPI document: %w", err)
+	}
+	return newFile("text/html; charset=utf-8", page.Bytes())
 }
 
 // identitySchema answers GET /auth/schemas/default: the traits that an identity has.

@@ -77,7 +77,7 @@ func startReceiver(t *testing.T) *documentedReceiver {
 
 	dir := t.TempDir()
 	code := adapt(t, codeIn(t, receiverDoc, "js", "jwtVerify"),
-		"https://login.example.com", r.issuer, ".listen(8080)", ".listen(0, '127.0.0.1')")
+		"https://login.example.com", r.issuer, ".listen(3000)", ".listen(0, '127.0.0.1')")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "signed-out.mjs"), []byte(code), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "beside.mjs"), []byte(beside), 0o600))
 	require.NoError(t, os.Symlink(modules, filepath.Join(dir, "node_modules")))

@@ -77,6 +77,18 @@ func newAssets(s settings) (assets, error) {
 
 // add registers a file and returns its URL.
 func (a *assets) add(name string, body []byte) (string, error) {
+	ext := path.Ext(name)
+	f, err := newFile(contentTypes[ext], body)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	sum := sha256.Sum256(body)
+	name = strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+	a.files[name] = f
+	return "/auth/static/" + name, nil
+}
+
+func newFile(contentType string, body []byte) (file, error) {
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	if err == nil {
@@ -86,17 +98,13 @@ func (a *assets) add(name string, body []byte) (string, error) {
 		err = w.Close()
 	}
 	if err != nil {
-		return "", fmt.Errorf("compress %s: %w", name, err)
+		return file{}, fmt.Errorf("compress: %w", err)
 	}
-	sum := sha256.Sum256(body)
-	ext := path.Ext(name)
-	name = strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
-	f := file{contentType: contentTypes[ext], body: body}
+	f := file{contentType: contentType, body: body}
 	if packed.Len() < len(body) {
 		f.gzipped = packed.Bytes()
 	}
-	a.files[name] = f
-	return "/auth/static/" + name, nil
+	return f, nil
 }
 
 // contentTypes do not depend on what the machine has in /etc.
@@ -149,7 +157,7 @@ func (f file) send(c *gin.Context) {
 	h := c.Writer.Header()
 	body := f.body
 	if f.gzipped != nil {
-		h.Set("Vary", "Accept-Encoding")
+		h.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(c.Request) {
 			h.Set("Content-Encoding", "gzip")
 			body = f.gzipped
