@@ -122,9 +122,9 @@ func (cmd *appTestCmd) Run(ctx context.Context, config *app.Config) error {
 }
 
 type appDeliveriesCmd struct {
-	Name  string `arg:"" optional:"" help:"Only this app's."`
-	State string `default:"" enum:",pending,delivered,refused,given_up" placeholder:"STATE" help:"Only those in this state: pending, delivered, refused, given_up."`
-	Limit int    `default:"50" placeholder:"N" help:"How many at most. Default: ${default}."`
+	Name  string                `arg:"" optional:"" help:"Only this app's."`
+	State *models.DeliveryState `enum:"pending,delivered,refused,given_up" placeholder:"STATE" help:"Only those in this state: pending, delivered, refused, given_up."`
+	Limit int                   `default:"50" placeholder:"N" help:"How many at most. Default: ${default}."`
 }
 
 // Run lists deliveries.
@@ -139,8 +139,12 @@ func (cmd *appDeliveriesCmd) Run(ctx context.Context, config *app.Config) error 
 }
 
 func (cmd *appDeliveriesCmd) list(ctx context.Context, store *models.Store) error {
+	var state models.DeliveryState // any
+	if cmd.State != nil {
+		state = *cmd.State
+	}
 	return table("ID\tAPP\tSESSION\tENDED BY\tAT\tSTATE\tATTEMPTS\tNEXT\tLAST ANSWER", func(row func(...any)) error {
-		deliveries, err := store.Deliveries.Log(ctx, cmd.Name, models.DeliveryState(cmd.State), cmd.Limit)
+		deliveries, err := store.Deliveries.Log(ctx, cmd.Name, state, cmd.Limit)
 		for _, d := range deliveries {
 			next := "-"
 			if d.State == models.Pending {
