@@ -338,7 +338,7 @@ func TestSigningOutEverywhereNeedsARecentSignIn(t *testing.T) {
 	page = ada.postForm(everywhere, page.hidden())
 
 	require.Equal(t, http.StatusForbidden, page.status)
-	require.Contains(t, page.body, "To sign out everywhere, enter your password once more.")
+	require.Contains(t, page.body, "To sign out everywhere, enter the password of <strong>ada@example.com</strong> once more.")
 	require.True(t, ada.signedIn() && phone.signedIn())
 	res := ada.confirms(page, goodPassword)
 	require.Equal(t, "https://app.example.com/bye", res.header.Get("Location"), "carried along")

@@ -186,7 +186,7 @@ func (a *App) admit(c *gin.Context, session *models.Session) bool {
 	c.Abort()
 	a.pageElsewhere(c, http.StatusForbidden, views.Forbidden(views.ForbiddenPage{
 		Page: a.pageDataElsewhere(c), Person: person(session), Email: session.Identity.Email, Host: host,
-		LogoutURL: a.logoutURL(c, session, ""), AccountURL: a.origin(c) + pathAccount,
+		LogoutURL: a.logoutURL(c, session, a.wayBack(c, asked)), AccountURL: a.origin(c) + pathAccount,
 	}))
 	return false
 }
