@@ -129,23 +129,23 @@ func unchanged(ctx context.Context, tx *gorm.DB, person uuid.UUID, passwordHash 
 }
 
 // Confirm notes that the session's person has proved anew who they are, by the password with that
-// hash. The session gets a new token (ASVS 7.2.4); who holds the old one is signed out. It returns
-// ErrNotFound if the session has ended meanwhile, and ErrChanged as Start does.
+// hash. The session gets a new token (ASVS 7.2.4); who holds another is signed out, be it of a
+// Confirm at the same time: the last one counts. It returns ErrNotFound if the session has ended
+// meanwhile, and ErrChanged as Start does.
 func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash string) (Session, error) {
-	now, old := s.now(), session.TokenHash
+	now := s.now()
 	session.Token = rand.Text()
 	session.TokenHash, session.ConfirmedAt = hashToken(session.Token), now
-	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+	err := s.write(ctx, func(tx *gorm.DB) error {
 		if err := unchanged(ctx, tx, session.IdentityID, passwordHash); err != nil {
-			return 0, err
+			return err
 		}
-		n, err := gorm.G[Session](tx).
-			Where("id = ? AND token_hash = ? AND ended_at IS NULL AND expires_at > ?", session.ID, old, now).
+		n, err := gorm.G[Session](tx).Where("id = ? AND ended_at IS NULL AND expires_at > ?", session.ID, now).
 			Set(set("token_hash", session.TokenHash), set("confirmed_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
-		return n, err
+		return err
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("confirm session %s: %w", session.ID, err)
