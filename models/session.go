@@ -18,7 +18,7 @@ type Session struct {
 	ID              uuid.UUID
 	TokenHash       []byte // SHA-256: who reads the database can sign nobody in
 	IdentityID      uuid.UUID
-	Identity        *Identity // set by ByToken and Start
+	Identity        *Identity // nil from Active and ByIDs
 	AuthenticatedAt time.Time // when it began
 	ConfirmedAt     time.Time // when its person last proved who they are
 	LastSeenAt      time.Time
@@ -40,7 +40,7 @@ type Session struct {
 // Reason is what ended a session.
 type Reason string
 
-// The reasons for which a session ends before it expires.
+// The reasons for which a session ends.
 const (
 	EndedByLogout         Reason = "logout"          // signed out, there
 	EndedByPerson         Reason = "ended_elsewhere" // by its person, from another session

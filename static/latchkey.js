@@ -57,10 +57,10 @@ for (const button of document.querySelectorAll("button[data-show]")) {
 	input.form.addEventListener("submit", () => show(false));
 }
 
-// Times in the reader's own zone, with the words that the page has without this.
 // What a form has done is news once, not at each reload.
 if (location.search.startsWith("?done=")) history.replaceState(null, "", location.pathname);
 
+// Times in the reader's own zone, with the words that the page has without this.
 const inWords = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short" });
 for (const time of document.querySelectorAll("time")) {
 	time.textContent = inWords.format(new Date(time.dateTime));
