@@ -11,7 +11,17 @@ function leave() {
 	addEventListener("pagehide", () => here.abort(), { once: true }); // the back button may bring it back
 }
 
-document.addEventListener("submit", leave);
+// A double click sends a form once. Browsers drop the first answer for the second, and with it the
+// new token that the session may have got; the server helps who has no script where it can.
+let sent = -Infinity; // in milliseconds
+document.addEventListener("submit", (event) => {
+	if (event.timeStamp - sent < 1000) {
+		event.preventDefault();
+		return;
+	}
+	sent = event.timeStamp;
+	leave();
+});
 
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
