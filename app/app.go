@@ -61,7 +61,7 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	}
 	a.streams = newStreams(a.store, a.Now, a.Log)
 	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
-	if a.outbox.notifier, err = NewNotifier(context.Background(), config, a.store); err != nil {
+	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
 		return nil, err
 	}
 	a.store.OnEnd(func() {

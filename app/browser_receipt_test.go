@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -69,21 +70,50 @@ func TestOtherTabGoesOnAfterAConfirmation(t *testing.T) {
 }
 
 func TestConfirmPageThatIsClickedTwice(t *testing.T) {
+	for how, prepare := range map[string]func(*tab){"with JavaScript": func(*tab) {}, "without": (*tab).withoutJavaScript} {
+		t.Run(how, func(t *testing.T) {
+			site := newSite(t)
+			site.register("ada@example.com")
+			b := site.at("ada@example.com")
+			prepare(b)
+			phone := site.signIn("ada@example.com")
+			site.clock.advance(stale)
+			b.open("/auth/account")
+			b.click("form[action='/auth/account/sessions/end'] button")
+			b.arrives("Confirm that it is you")
+			b.fill("#password", goodPassword)
+
+			b.clickTwice("form button[type=submit]")
+
+			b.arrives("ada@example.com")
+			require.False(t, phone.signedIn())
+		})
+	}
+}
+
+func TestFormThatIsClickedTwiceIsSentOnce(t *testing.T) {
 	site := newSite(t)
 	site.register("ada@example.com")
 	b := site.at("ada@example.com")
-	phone := site.signIn("ada@example.com")
-	site.clock.advance(stale)
 	b.open("/auth/account")
-	b.click("form[action='/auth/account/sessions/end'] button")
-	b.arrives("Confirm that it is you")
+	eval[any](b, `document.querySelectorAll("details").forEach((d) => d.open = true), null`)
+	eval[any](b, `addEventListener("submit", (event) => {
+		const sent = Number(sessionStorage.sent ?? 0);
+		sessionStorage.sent = event.defaultPrevented ? sent : sent + 1;
+	}), null`)
 	b.fill("#password", goodPassword)
+	b.fill("#new_password", "another good password")
 
-	// As fast as only a page can: Chromium sends the first and drops it for the second.
-	eval[any](b, `{ const button = document.querySelector("form button[type=submit]"); button.click(); button.click(); null }`)
+	b.clickTwice("form[action='/auth/account/password'] button[type=submit]")
 
-	b.arrives("ada@example.com")
-	require.False(t, phone.signedIn())
+	b.until(`document.querySelector(".done")?.innerText.startsWith("Your password is changed")`)
+	require.Equal(t, "1", eval[string](b, "sessionStorage.sent"))
+}
+
+// clickTwice clicks as fast as only a page can: Chromium sends the first and drops it for the second.
+func (b *tab) clickTwice(selector string) {
+	b.t.Helper()
+	eval[any](b, fmt.Sprintf(`{ const button = document.querySelector(%q); button.click(); button.click(); null }`, selector))
 }
 
 func TestReceiptInABrowser(t *testing.T) {

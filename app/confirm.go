@@ -80,16 +80,7 @@ func (a *App) confirm(c *gin.Context, session *models.Session, in fields) (*mode
 
 // confirmAs confirms a session whose person's password fits the hash.
 func (a *App) confirmAs(c *gin.Context, session *models.Session, hash string) (*models.Session, error) {
-	ctx := c.Request.Context()
-	confirmed, err := a.store.Sessions.Confirm(ctx, *session, hash)
-	// The same form, sent more than once at the same time, may have been first.
-	for again := 0; errors.Is(err, models.ErrNotFound) && again < freePerSource; again++ {
-		var now models.Session
-		if now, err = a.store.Sessions.ByID(ctx, session.ID); err != nil {
-			break
-		}
-		confirmed, err = a.store.Sessions.Confirm(ctx, now, hash)
-	}
+	confirmed, err := a.store.Sessions.Confirm(c.Request.Context(), *session, hash)
 	switch {
 	case errors.Is(err, models.ErrNotFound):
 		return session, errNoSession

@@ -29,6 +29,10 @@ func NewNotifier(ctx context.Context, config Config, store *models.Store) (*Noti
 	if err != nil {
 		return nil, err
 	}
+	return newNotifier(ctx, settings, store)
+}
+
+func newNotifier(ctx context.Context, s settings, store *models.Store) (*Notifier, error) {
 	keys, err := store.SigningKeys.List(ctx)
 	if err == nil && len(keys) == 0 {
 		_, err = AddSigningKey(ctx, store, 0, true)
@@ -36,7 +40,7 @@ func NewNotifier(ctx context.Context, config Config, store *models.Store) (*Noti
 	if err != nil {
 		return nil, err
 	}
-	return &Notifier{issuer: settings.issuer, keys: store.SigningKeys, sender: backchannel.NewSender(config.AppsPublicOnly), now: settings.Now}, nil
+	return &Notifier{issuer: s.issuer, keys: store.SigningKeys, sender: backchannel.NewSender(s.AppsPublicOnly), now: s.Now}, nil
 }
 
 // AddSigningKey makes a key and returns its id. The ones before stay published for the overlap.

@@ -83,7 +83,7 @@ func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 	return t.db.WithContext(ctx).Transaction(do)
 }
 
-// update is write for a single statement that returns how many rows it changed.
+// update is write for what returns how many rows it changed.
 func (t table) update(ctx context.Context, do func(tx *gorm.DB) (int, error)) (n int, err error) {
 	err = t.write(ctx, func(tx *gorm.DB) error {
 		n, err = do(tx)

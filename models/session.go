@@ -18,7 +18,7 @@ type Session struct {
 	ID              uuid.UUID
 	TokenHash       []byte // SHA-256: who reads the database can sign nobody in
 	IdentityID      uuid.UUID
-	Identity        *Identity // set by ByToken and Start
+	Identity        *Identity // nil from Active and ByIDs
 	AuthenticatedAt time.Time // when it began
 	ConfirmedAt     time.Time // when its person last proved who they are
 	LastSeenAt      time.Time
@@ -40,7 +40,7 @@ type Session struct {
 // Reason is what ended a session.
 type Reason string
 
-// The reasons for which a session ends before it expires.
+// The reasons for which a session ends.
 const (
 	EndedByLogout         Reason = "logout"          // signed out, there
 	EndedByPerson         Reason = "ended_elsewhere" // by its person, from another session
@@ -129,23 +129,23 @@ func unchanged(ctx context.Context, tx *gorm.DB, person uuid.UUID, passwordHash 
 }
 
 // Confirm notes that the session's person has proved anew who they are, by the password with that
-// hash. The session gets a new token (ASVS 7.2.4); who holds the old one is signed out. It returns
-// ErrNotFound if the session has ended meanwhile, and ErrChanged as Start does.
+// hash. The session gets a new token (ASVS 7.2.4); who holds another is signed out, be it of a
+// Confirm at the same time: the last one counts. It returns ErrNotFound if the session has ended
+// meanwhile, and ErrChanged as Start does.
 func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash string) (Session, error) {
-	now, old := s.now(), session.TokenHash
+	now := s.now()
 	session.Token = rand.Text()
 	session.TokenHash, session.ConfirmedAt = hashToken(session.Token), now
-	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
+	err := s.write(ctx, func(tx *gorm.DB) error {
 		if err := unchanged(ctx, tx, session.IdentityID, passwordHash); err != nil {
-			return 0, err
+			return err
 		}
-		n, err := gorm.G[Session](tx).
-			Where("id = ? AND token_hash = ? AND ended_at IS NULL AND expires_at > ?", session.ID, old, now).
+		n, err := gorm.G[Session](tx).Where("id = ? AND ended_at IS NULL AND expires_at > ?", session.ID, now).
 			Set(set("token_hash", session.TokenHash), set("confirmed_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
-		return n, err
+		return err
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("confirm session %s: %w", session.ID, err)
