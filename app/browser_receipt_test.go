@@ -91,25 +91,6 @@ func TestConfirmPageThatIsClickedTwice(t *testing.T) {
 	}
 }
 
-func TestFormThatIsClickedTwiceIsSentOnce(t *testing.T) {
-	site := newSite(t)
-	site.register("ada@example.com")
-	b := site.at("ada@example.com")
-	b.open("/auth/account")
-	eval[any](b, `document.querySelectorAll("details").forEach((d) => d.open = true), null`)
-	eval[any](b, `addEventListener("submit", (event) => {
-		const sent = Number(sessionStorage.sent ?? 0);
-		sessionStorage.sent = event.defaultPrevented ? sent : sent + 1;
-	}), null`)
-	b.fill("#password", goodPassword)
-	b.fill("#new_password", "another good password")
-
-	b.clickTwice("form[action='/auth/account/password'] button[type=submit]")
-
-	b.until(`document.querySelector(".done")?.innerText.startsWith("Your password is changed")`)
-	require.Equal(t, "1", eval[string](b, "sessionStorage.sent"))
-}
-
 // clickTwice clicks as fast as only a page can: Chromium sends the first and drops it for the second.
 func (b *tab) clickTwice(selector string) {
 	b.t.Helper()
