@@ -265,21 +265,21 @@ func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time
 }
 
 // EndEverywhere signs a person out of the session they are using and of all others, and returns how
-// many it ended.
-func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (int, error) {
+// many others it ended.
+func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (others int, err error) {
 	now := s.now()
-	n, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
 		this, err := end(ctx, tx, now, EndedByLogout, "identity_id = ? AND id = ?", person, here)
 		if err != nil {
 			return 0, err
 		}
-		others, err := end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
+		others, err = end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
 		return this + others, err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end the sessions of %s: %w", person, err)
 	}
-	return n, nil
+	return others, nil
 }
 
 // endBatch keeps an end of many sessions from holding up everybody's sign-ins.
@@ -428,11 +428,12 @@ func (s Sessions) Seen(ctx context.Context, session Session) error {
 	return nil
 }
 
-// Prune removes up to limit sessions that ended or expired before a time; it returns how many.
+// Prune removes up to limit sessions that ended before a time; it returns how many. One that has
+// expired stays until Expire has ended it, or nobody would ever be told.
 func (s Sessions) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
 		return gorm.G[Session](tx).
-			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? AND ended_at IS NOT NULL LIMIT ?)", before.UTC(), limit).Delete(ctx)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("remove old sessions: %w", err)
