@@ -140,10 +140,10 @@ func (a *App) logoutEverywhere(c *gin.Context) {
 			return
 		}
 	}
-	n, err := a.store.Sessions.EndEverywhere(c.Request.Context(), session.IdentityID, session.ID)
+	others, err := a.store.Sessions.EndEverywhere(c.Request.Context(), session.IdentityID, session.ID)
 	if err == nil {
 		r := a.newReceipt(session)
-		r.Everywhere, r.Ended = true, max(0, n-1)
+		r.Everywhere, r.Ended = true, others
 		err = a.leave(c, r, returnTo)
 	}
 	if err != nil {

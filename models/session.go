@@ -265,21 +265,21 @@ func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time
 }
 
 // EndEverywhere signs a person out of the session they are using and of all others, and returns how
-// many it ended.
-func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (int, error) {
+// many others it ended.
+func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (others int, err error) {
 	now := s.now()
-	n, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
 		this, err := end(ctx, tx, now, EndedByLogout, "identity_id = ? AND id = ?", person, here)
 		if err != nil {
 			return 0, err
 		}
-		others, err := end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
+		others, err = end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
 		return this + others, err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end the sessions of %s: %w", person, err)
 	}
-	return n, nil
+	return others, nil
 }
 
 // endBatch keeps an end of many sessions from holding up everybody's sign-ins.
