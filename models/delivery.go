@@ -75,8 +75,10 @@ const due = "state = 'pending' AND next_at <= ? AND leased_until <= ?"
 func (s Deliveries) Due(ctx context.Context) ([]string, error) {
 	var names []string
 	now := s.now()
-	err := s.db.WithContext(ctx).Model(&Delivery{}).Where(due, now, now).
-		Distinct().Pluck("app_name", &names).Error
+	// By app, so that each is found with its first delivery, however many are waiting.
+	err := s.db.WithContext(ctx).Model(&App{}).
+		Where("EXISTS (SELECT 1 FROM deliveries WHERE app_name = apps.name AND "+due+")", now, now).
+		Pluck("name", &names).Error
 	if err != nil {
 		return nil, fmt.Errorf("look for deliveries: %w", err)
 	}
