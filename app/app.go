@@ -124,7 +124,7 @@ func (a *App) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { every(ctx, pruneEvery, a.prune) })
-	running.Go(func() { every(ctx, expireEvery, a.expire) })
+	running.Go(func() { a.expire(ctx) })
 	running.Go(func() { a.deliver(ctx) })
 	running.Go(func() { a.streams.run(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
@@ -158,6 +158,27 @@ func every(ctx context.Context, period time.Duration, do func(context.Context)) 
 	}
 }
 
+// outage logs when what is tried again and again begins to fail, and when it works again: a line
+// for each try would hide all others.
+type outage struct {
+	log  *slog.Logger
+	what string
+	on   bool
+}
+
+// note takes what came of a try, but for one that ctx has stopped.
+func (o *outage) note(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil && !o.on:
+		o.log.Error(o.what+" fails; trying on", slog.Any("error", err))
+	case err == nil && o.on:
+		o.log.Info(o.what + " works again")
+	}
+	o.on = err != nil
+}
+
 // note is something to be written that no answer waits for.
 type note func(ctx context.Context) error
 
@@ -180,9 +201,12 @@ func (a *App) write(ctx context.Context, n note) {
 // expireEvery is how long after a session has run out its apps may hear of it, at most.
 const expireEvery = 2 * time.Second
 
-// expire ends the sessions whose time has run out.
+// expire ends the sessions whose time has run out, until ctx is done.
 func (a *App) expire(ctx context.Context) {
-	a.inBatches(ctx, "expired sessions", func() (int, error) { return a.store.Sessions.Expire(ctx, pruneBatch) })
+	trouble := outage{log: a.Log, what: "ending expired sessions"}
+	every(ctx, expireEvery, func(ctx context.Context) {
+		trouble.note(ctx, inBatches(ctx, func() (int, error) { return a.store.Sessions.Expire(ctx, pruneBatch) }))
+	})
 }
 
 func (a *App) prune(ctx context.Context) {
@@ -196,25 +220,25 @@ func (a *App) prune(ctx context.Context) {
 		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-keepDeliveries), pruneBatch) },
 		"attempts":   func() (int, error) { return a.store.Attempts.Prune(ctx, pruneBatch) },
 	} {
-		a.inBatches(ctx, what, batch)
+		if err := inBatches(ctx, batch); err != nil && ctx.Err() == nil {
+			a.Log.Error("clean-up failed", slog.String("of", what), slog.Any("error", err))
+		}
 	}
 }
 
 // inBatches repeats a batch until there is nothing left for it.
-func (a *App) inBatches(ctx context.Context, what string, batch func() (int, error)) {
+func inBatches(ctx context.Context, batch func() (int, error)) error {
 	for ctx.Err() == nil {
 		n, err := batch()
-		if err != nil && ctx.Err() == nil {
-			a.Log.Error("clean-up failed", slog.String("of", what), slog.Any("error", err))
-		}
 		if err != nil || n < pruneBatch {
-			return
+			return err
 		}
 		select {
 		case <-time.After(pruneBreath):
 		case <-ctx.Done():
 		}
 	}
+	return ctx.Err()
 }
 
 // setup is the one-time right to make the first account. It dies with its use and the process.

@@ -146,7 +146,7 @@ func TestTabsFollowASignInAndSettle(t *testing.T) {
 	for range 3 {
 		heard := first.sent("Fetch /auth/sessions/whoami")
 		eval[any](third, `new BroadcastChannel("latchkey").postMessage("news"), null`)
-		require.Eventually(t, func() bool { return first.sent("Fetch /auth/sessions/whoami") > heard }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return first.sent("Fetch /auth/sessions/whoami") > heard }, 30*time.Second, 10*time.Millisecond)
 	}
 	require.Equal(t, before+1, first.sent("Document"), "loaded once")
 	require.Equal(t, loaded+1, second.sent("Document"), "loaded once")
@@ -304,7 +304,7 @@ func TestLinkThatTheBrowserPrefetchesDoesNotSignOut(t *testing.T) {
 
 	b.open("/app#" + link)
 
-	require.Eventually(t, func() bool { return len(logouts()) == 2 }, 10*time.Second, 10*time.Millisecond, "Chromium speculates")
+	require.Eventually(t, func() bool { return len(logouts()) == 2 }, 30*time.Second, 10*time.Millisecond, "Chromium speculates")
 	require.Equal(t, map[string]int{"prefetch": http.StatusServiceUnavailable, "prefetch;prerender": http.StatusServiceUnavailable}, logouts())
 	b.open("/auth/account")
 	b.arrives("ada@example.com")

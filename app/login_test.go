@@ -158,7 +158,7 @@ func (v *visitor) waitSeen() {
 		session, err := v.site.store.Sessions.ByToken(v.site.t.Context(), v.cookie("latchkey_session"))
 		require.NoError(v.site.t, err)
 		return session.LastSeenAt.Equal(v.site.clock.Now())
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 }
 
 func TestPasswordIsHashedAgainWhenParametersRise(t *testing.T) {

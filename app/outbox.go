@@ -170,13 +170,9 @@ func (a *App) deliver(ctx context.Context) {
 	defer underWay.Wait()
 	tick := time.NewTicker(outboxEvery)
 	defer tick.Stop()
-	failing := false
+	trouble := outage{log: a.Log, what: "telling apps"}
 	for ctx.Err() == nil {
-		err := a.deliverDue(ctx, &underWay)
-		if err != nil && !failing && ctx.Err() == nil { // an outage is one line, not two a second
-			a.Log.Error("apps can't be told for now", slog.Any("error", err))
-		}
-		failing = err != nil
+		trouble.note(ctx, a.deliverDue(ctx, &underWay))
 		select {
 		case <-a.outbox.wake:
 		case <-tick.C:

@@ -182,7 +182,7 @@ func TestTheSignOutButtonOfTheREADME(t *testing.T) {
 		require.Eventually(t, func() bool {
 			holds, err := chromedp.Run(tab, chromedp.Evaluate[bool](is))
 			return err == nil && holds
-		}, 20*time.Second, 10*time.Millisecond, "the page never says %q", text)
+		}, 30*time.Second, 10*time.Millisecond, "the page never says %q", text)
 	}
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(server.URL+"/")))
 	says("Hello ada@example.com")

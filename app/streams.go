@@ -126,7 +126,6 @@ func event(name string, data any) []byte {
 type streams struct {
 	store *models.Store
 	now   func() time.Time
-	log   *slog.Logger
 	most  int // maxStreams, but for tests
 	news  chan struct{}
 
@@ -140,7 +139,7 @@ type streams struct {
 	reading sync.Mutex // guards what follows
 	tail    tail
 	checked time.Time // when all were, last
-	failing bool      // the database has not answered lately
+	trouble outage    // of the database, lately
 }
 
 // stream is an open connection that waits for the end of a session. It has one goroutine, of few
@@ -176,7 +175,7 @@ const (
 )
 
 func newStreams(store *models.Store, now func() time.Time, log *slog.Logger) *streams {
-	return &streams{store: store, now: now, log: log, most: maxStreams, news: make(chan struct{}, 1),
+	return &streams{store: store, now: now, trouble: outage{log: log, what: "reading the ends of sessions"}, most: maxStreams, news: make(chan struct{}, 1),
 		bySession: map[uuid.UUID][]*stream{}, ofPerson: map[uuid.UUID]int{}}
 }
 
@@ -364,14 +363,7 @@ func (all *streams) read(ctx context.Context) {
 	if err == nil {
 		err = all.recheck(timely)
 	}
-	switch {
-	case ctx.Err() != nil:
-	case err == nil && all.failing:
-		all.log.Info("ends of sessions are read again")
-	case err != nil && !all.failing:
-		all.log.Error("ends of sessions can't be read; trying on", slog.Any("error", err))
-	}
-	all.failing = err != nil
+	all.trouble.note(ctx, err)
 }
 
 func (all *streams) none() bool {
@@ -410,7 +402,7 @@ func (all *streams) readEnds(ctx context.Context) error {
 // recheck looks at the sessions whose time may have run out, and now and then at all.
 func (all *streams) recheck(ctx context.Context) error {
 	begun := time.Now()
-	everyone := begun.Sub(all.checked) >= recheckEvery || all.failing
+	everyone := begun.Sub(all.checked) >= recheckEvery || all.trouble.on
 	for ids := range slices.Chunk(all.due(everyone), recheckBatch) {
 		found, err := all.store.Sessions.ByIDs(ctx, ids)
 		if err != nil {

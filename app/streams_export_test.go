@@ -38,7 +38,7 @@ func (a *App) FollowsEnds() bool {
 func (a *App) StreamsFail() bool {
 	a.streams.reading.Lock()
 	defer a.streams.reading.Unlock()
-	return a.streams.failing
+	return a.streams.trouble.on
 }
 
 // RunStream has a stream of its own wait on a connection, and returns what ends the session.

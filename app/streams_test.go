@@ -387,7 +387,7 @@ func TestStreamsOutlastAFailureOfTheDatabase(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, ada.get(ada.logoutURL(), asJSON).status)
 	require.Equal(t, models.EndedByLogout, toAda.hears())
 	site.stop()
-	require.Equal(t, 1, strings.Count(site.logged(), "ends of sessions can't be read"), "a line for each outage")
+	require.Equal(t, 1, strings.Count(site.logged(), "reading the ends of sessions fails"), "a line for each outage")
 }
 
 func TestEndsThatBecomeVisibleLateAreNotMissed(t *testing.T) {
