@@ -76,7 +76,6 @@ const due = "state = 'pending' AND next_at <= ? AND leased_until <= ?"
 func (s Deliveries) Due(ctx context.Context) ([]string, error) {
 	var names []string
 	now := s.now()
-	// By app, so that each is found with its first delivery, however many are waiting.
 	err := s.db.WithContext(ctx).Model(&App{}).
 		Where("EXISTS (SELECT 1 FROM deliveries WHERE app_name = apps.name AND "+due+")", now, now).
 		Order("name").Pluck("name", &names).Error
