@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -154,6 +155,9 @@ func (a *App) changePassword(c *gin.Context) {
 		hash, err = a.hasher.Hash(ctx, in["new_password"])
 	}
 	if err == nil {
+		// From here on all of it happens, or a browser that has gone would hold a token that is no more.
+		ctx = context.WithoutCancel(ctx)
+		c.Request = c.Request.WithContext(ctx)
 		session, err = a.confirmAs(c, session, old)
 	}
 	if err == nil {

@@ -213,7 +213,11 @@ func (a *App) attempt(ctx context.Context, d models.Delivery) {
 	lasting := context.WithoutCancel(ctx)
 	if ctx.Err() != nil && result.Outcome != backchannel.Delivered {
 		err = a.store.Deliveries.Release(lasting, d) // whoever starts next makes the attempt
-	} else if err == nil {
+	} else {
+		if err != nil {
+			a.Log.Error("no logout token could be made", slog.Any("error", err))
+			result = backchannel.Result{Outcome: backchannel.Failed, Note: "no token could be made: see the server's log"}
+		}
 		err = a.settle(lasting, d, result)
 	}
 	if err != nil { // it is attempted again when its lease is over

@@ -309,7 +309,26 @@ func TestAppThatRefusesIsToldOnce(t *testing.T) {
 	require.NotContains(t, d.Note, "\x1b")
 	s.clock.advance(2 * time.Hour)
 	require.NoError(t, s.store.Deliveries.Retry(t.Context(), d.ID), "an operator can")
-	s.awaitDelivery("wiki", models.Refused, 2)
+	eventually(t, func() bool { return wiki.count() == 2 }, "it was not told again")
+	s.awaitDelivery("wiki", models.Refused, 1)
+}
+
+func TestKeyThatCannotBeReadIsNoEndlessTrying(t *testing.T) {
+	s := newSite(t)
+	wiki := newReceiver(t)
+	s.addApp("wiki", wiki.url, models.SendBoth)
+	ada := s.signUp("ada@example.com")
+	require.NoError(t, s.db.Exec("UPDATE signing_keys SET private_key = x'00'").Error)
+
+	ada.open(ada.logoutURL())
+
+	require.Contains(t, s.awaitDelivery("wiki", models.Pending, 1).Note, "no token could be made")
+	require.False(t, ada.signedIn())
+	s.visitor().get("/auth/.well-known/jwks.json").requireError(http.StatusInternalServerError, "")
+	_, err := app.AddSigningKey(t.Context(), s.store, 0, false)
+	require.NoError(t, err)
+	s.clock.advance(time.Minute)
+	s.awaitDelivery("wiki", models.Delivered, 2)
 }
 
 func TestAppThatHangsHoldsUpNobody(t *testing.T) {

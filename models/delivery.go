@@ -101,15 +101,15 @@ func (s Deliveries) Claim(ctx context.Context, app string, limit int, lease time
 		if err != nil {
 			return err
 		}
-		ids := make([]uuid.UUID, len(found))
+		ids, until := make([]uuid.UUID, len(found)), now.Add(lease)
 		for i := range found {
 			ids[i] = found[i].ID
 			found[i].Attempts++
-			found[i].App = to
+			found[i].LeasedUntil, found[i].App = until, to
 		}
 		claimed = found
 		_, err = gorm.G[Delivery](tx).Where("id IN ?", ids).
-			Set(set("attempts", gorm.Expr("attempts + 1")), set("leased_until", now.Add(lease)), set("updated_at", now)).Update(ctx)
+			Set(set("attempts", gorm.Expr("attempts + 1")), set("leased_until", until), set("updated_at", now)).Update(ctx)
 		return err
 	})
 	if err != nil {
@@ -122,7 +122,7 @@ func (s Deliveries) Claim(ctx context.Context, app string, limit int, lease time
 // nothing if the delivery has been claimed anew since.
 func (s Deliveries) Settle(ctx context.Context, d Delivery) error {
 	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Delivery](tx).Where("id = ? AND state = 'pending' AND attempts = ?", d.ID, d.Attempts).
+		return gorm.G[Delivery](tx).Where("id = ? AND state = 'pending' AND leased_until = ?", d.ID, d.LeasedUntil).
 			Set(set("state", d.State), set("next_at", d.NextAt.UTC()), set("leased_until", s.now()), set("status", d.Status),
 				set("note", d.Note), set("updated_at", s.now())).Update(ctx)
 	})
@@ -135,7 +135,7 @@ func (s Deliveries) Settle(ctx context.Context, d Delivery) error {
 // Release gives a claimed delivery back, as if it had not been attempted.
 func (s Deliveries) Release(ctx context.Context, d Delivery) error {
 	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Delivery](tx).Where("id = ? AND state = 'pending' AND attempts = ?", d.ID, d.Attempts).
+		return gorm.G[Delivery](tx).Where("id = ? AND state = 'pending' AND leased_until = ?", d.ID, d.LeasedUntil).
 			Set(set("attempts", d.Attempts-1), set("leased_until", s.now())).Update(ctx)
 	})
 	if err != nil {
@@ -186,12 +186,12 @@ func (s Deliveries) RetryAll(ctx context.Context, app string) (int, error) {
 	return n, nil
 }
 
-// retry starts the day of trying anew. What is being attempted right now is left alone.
+// retry starts the day of trying anew, with its short pauses. What is being attempted right now is left alone.
 func (s Deliveries) retry(ctx context.Context, which string, args ...any) (int, error) {
 	now := s.now()
 	return s.update(ctx, func(tx *gorm.DB) (int, error) {
 		return gorm.G[Delivery](tx).Where(which, args...).
-			Set(set("state", Pending), set("next_at", now), set("give_up_at", now.Add(keepTrying)), set("updated_at", now)).Update(ctx)
+			Set(set("state", Pending), set("attempts", 0), set("next_at", now), set("give_up_at", now.Add(keepTrying)), set("updated_at", now)).Update(ctx)
 	})
 }
 
