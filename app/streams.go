@@ -29,15 +29,6 @@ const (
 	maxStreamsOfSession = 32
 	streamsRetryAfter   = 10 * time.Second
 
-	// readEndsEvery is how long an end that another process makes may go unnoticed.
-	readEndsEvery   = 500 * time.Millisecond
-	readEndsTimeout = 5 * time.Second
-	endsBatch       = 1000
-	// recheckEvery is how often every stream's session is looked up, whatever was read of ends: those
-	// that came too late, or were removed while the database was away.
-	recheckEvery = time.Minute
-	recheckBatch = 500
-
 	// pingEvery is less than the 30 seconds or more after which proxies take silence for the end.
 	pingEvery = 25 * time.Second
 	// streamPatience is how long a client may leave unread what it was sent.
@@ -151,28 +142,6 @@ type stream struct {
 	expiresAt       time.Time // as far as is known; guarded by all.mu
 	end             atomic.Pointer[models.Reason]
 }
-
-// tail is how far the ends have been read.
-type tail struct {
-	known bool
-	last  int64
-	holes []hole
-}
-
-// hole is a place in the sequence where a number was missing. On PostgreSQL a number is drawn
-// before its transaction is committed, and may become visible after higher ones. So it is looked
-// for there again, for longer than any such transaction takes; the one that takes longer still is
-// found by the recheck.
-type hole struct {
-	after int64
-	until time.Time
-}
-
-const (
-	holeOpen = 10 * time.Second
-	// unseenTail is how many numbers may be drawn and not yet visible when the reading begins.
-	unseenTail = 500
-)
 
 func newStreams(store *models.Store, now func() time.Time, log *slog.Logger) *streams {
 	return &streams{store: store, now: now, trouble: outage{log: log, what: "reading the ends of sessions"}, most: maxStreams, news: make(chan struct{}, 1),
@@ -328,133 +297,5 @@ func (all *streams) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		all.read(ctx)
-	}
-}
-
-// follow has the ends read from now on, if they are not yet.
-func (all *streams) follow(ctx context.Context) error {
-	all.reading.Lock()
-	defer all.reading.Unlock()
-	if all.tail.known {
-		return nil
-	}
-	last, err := all.store.Ends.Last(ctx)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	all.tail = tail{known: true, last: last, holes: []hole{{after: last - unseenTail, until: now.Add(holeOpen)}}}
-	all.checked = now
-	return nil
-}
-
-func (all *streams) read(ctx context.Context) {
-	all.reading.Lock()
-	defer all.reading.Unlock()
-	if all.none() {
-		all.tail = tail{}
-	}
-	if !all.tail.known {
-		return
-	}
-	timely, cancel := context.WithTimeout(ctx, readEndsTimeout)
-	defer cancel()
-	err := all.readEnds(timely)
-	if err == nil {
-		err = all.recheck(timely)
-	}
-	all.trouble.note(ctx, err)
-}
-
-func (all *streams) none() bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.count == 0
-}
-
-// readEnds tells the streams of all ends since the last time, and of those that were late.
-func (all *streams) readEnds(ctx context.Context) error {
-	t := &all.tail
-	from := t.last
-	if len(t.holes) > 0 {
-		from = t.holes[0].after
-	}
-	for {
-		ends, err := all.store.Ends.After(ctx, from, endsBatch)
-		if err != nil {
-			return err
-		}
-		now := time.Now()
-		for _, end := range ends {
-			all.finish(end.SessionID, end.Reason)
-			if end.Seq > t.last+1 {
-				t.holes = append(t.holes, hole{after: t.last, until: now.Add(holeOpen)})
-			}
-			t.last, from = max(t.last, end.Seq), end.Seq
-		}
-		if len(ends) < endsBatch {
-			t.holes = slices.DeleteFunc(t.holes, func(h hole) bool { return h.until.Before(now) })
-			return nil
-		}
-	}
-}
-
-// recheck looks at the sessions whose time may have run out, and now and then at all.
-func (all *streams) recheck(ctx context.Context) error {
-	begun := time.Now()
-	everyone := begun.Sub(all.checked) >= recheckEvery || all.trouble.on
-	for ids := range slices.Chunk(all.due(everyone), recheckBatch) {
-		found, err := all.store.Sessions.ByIDs(ctx, ids)
-		if err != nil {
-			return err
-		}
-		all.settle(ids, found)
-	}
-	if everyone {
-		all.checked = begun
-	}
-	return nil
-}
-
-// due returns the sessions of streams that have run out as far as is known, or all.
-func (all *streams) due(everyone bool) []uuid.UUID {
-	now := all.now()
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	var ids []uuid.UUID
-	for id, open := range all.bySession {
-		if everyone || slices.ContainsFunc(open, func(s *stream) bool { return !now.Before(s.expiresAt) }) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// settle ends the streams of those sessions that are no more, and notes until when the others last.
-func (all *streams) settle(ids []uuid.UUID, found []models.Session) {
-	now := all.now()
-	left := make(map[uuid.UUID]models.Session, len(found))
-	for _, session := range found {
-		left[session.ID] = session
-	}
-	for _, id := range ids {
-		switch session, ok := left[id]; {
-		case !ok:
-			all.finish(id, models.EndedByDeletion)
-		case session.EndedAt != nil:
-			all.finish(id, session.EndReason)
-		case !now.Before(session.ExpiresAt):
-			all.finish(id, models.Expired)
-		default:
-			all.lasts(id, session.ExpiresAt)
-		}
-	}
-}
-
-func (all *streams) lasts(session uuid.UUID, until time.Time) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	for _, s := range all.bySession[session] {
-		s.expiresAt = until
 	}
 }

@@ -9,6 +9,165 @@ import (
 	"gorm.io/gorm"
 )
 
+// Reason is what ended a session.
+type Reason string
+
+// The reasons for which a session ends.
+const (
+	EndedByLogout         Reason = "logout"          // signed out, there
+	EndedByPerson         Reason = "ended_elsewhere" // by its person, from another session
+	EndedByNewLogin       Reason = "new_login"       // somebody signed in on the same browser
+	EndedByPasswordChange Reason = "password_changed"
+	EndedByDisabling      Reason = "disabled"
+	EndedByOperator       Reason = "operator"
+	EndedByDeletion       Reason = "deleted" // with the account
+	Expired               Reason = "expired"
+)
+
+// End ends the session for the given reason. It is safe to call twice: the first reason stands.
+// It returns ErrNotFound if there never was such a session.
+func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {
+	n, err := s.end(ctx, why, "id = ?", id)
+	if err == nil && n == 0 {
+		_, err = gorm.G[Session](s.db).Select("id").Where("id = ?", id).Take(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("end session %s: %w", id, notFound(err))
+	}
+	return nil
+}
+
+// EndOwn is End for a session that must be this person's: anybody else's is ErrNotFound.
+func (s Sessions) EndOwn(ctx context.Context, person, id uuid.UUID) error {
+	_, err := gorm.G[Session](s.db).Select("id").Where("id = ? AND identity_id = ?", id, person).Take(ctx)
+	if err != nil {
+		return fmt.Errorf("end session %s: %w", id, notFound(err))
+	}
+	return s.End(ctx, id, EndedByPerson)
+}
+
+// EndOthers ends all sessions of a person but one and returns how many it ended.
+func (s Sessions) EndOthers(ctx context.Context, person, keep uuid.UUID) (int, error) {
+	n, err := s.end(ctx, EndedByPerson, "identity_id = ? AND id <> ?", person, keep)
+	if err != nil {
+		return 0, fmt.Errorf("end the other sessions of %s: %w", person, err)
+	}
+	return n, nil
+}
+
+// CountOlder returns how many active sessions EndOlder would end.
+func (s Sessions) CountOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
+	n, err := gorm.G[Session](s.db).Where("identity_id = ? AND authenticated_at <= ? AND ended_at IS NULL AND expires_at > ?",
+		person, upTo.UTC(), s.now()).Count(ctx, "id")
+	if err != nil {
+		return 0, fmt.Errorf("count the older sessions of %s: %w", person, err)
+	}
+	return int(n), nil
+}
+
+// EndOlder ends the sessions of a person that began up to a time, and returns how many it ended.
+func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time) (int, error) {
+	n, err := s.end(ctx, EndedByPerson, "identity_id = ? AND authenticated_at <= ?", person, upTo.UTC())
+	if err != nil {
+		return 0, fmt.Errorf("end the older sessions of %s: %w", person, err)
+	}
+	return n, nil
+}
+
+// EndEverywhere signs a person out of the session they are using and of all others, and returns how
+// many others it ended.
+func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (others int, err error) {
+	now := s.now()
+	_, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+		this, err := end(ctx, tx, now, EndedByLogout, "identity_id = ? AND id = ?", person, here)
+		if err != nil {
+			return 0, err
+		}
+		others, err = end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
+		return this + others, err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("end the sessions of %s: %w", person, err)
+	}
+	return others, nil
+}
+
+// endBatch keeps an end of many sessions from holding up everybody's sign-ins.
+const endBatch = 1000
+
+// EndAll ends the sessions of one person, or with uuid.Nil everybody's, and returns how many it
+// ended. It is the operator's.
+func (s Sessions) EndAll(ctx context.Context, person uuid.UUID) (int, error) {
+	total := 0
+	for {
+		n, err := s.end(ctx, EndedByOperator, `id IN (SELECT id FROM sessions
+			WHERE (identity_id = ? OR ?) AND ended_at IS NULL AND expires_at > ? LIMIT ?)`,
+			person, person == uuid.Nil, s.now(), endBatch)
+		if err != nil {
+			return total, fmt.Errorf("end all sessions: %w", err)
+		}
+		if n == 0 {
+			return total, nil
+		}
+		total += n
+	}
+}
+
+// Expire ends up to limit sessions whose time has run out, and returns how many it ended. Nobody
+// is signed in by them any more; now others are told.
+func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
+	const due = "ended_at IS NULL AND expires_at <= ?"
+	// Looking takes no turn from those who write.
+	found, err := gorm.G[Session](s.db).Select("id").Where(due, s.now()).Limit(1).Find(ctx)
+	n := 0
+	if err == nil && len(found) > 0 {
+		n, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+			now := s.now()
+			return expire(ctx, tx, now, "id IN (SELECT id FROM sessions WHERE "+due+" LIMIT ?)", now, limit)
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("end expired sessions: %w", err)
+	}
+	return n, nil
+}
+
+func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
+	return s.ending(ctx, func(tx *gorm.DB) (int, error) { return end(ctx, tx, s.now(), why, which, args...) })
+}
+
+// end is the one place in which sessions end, and must run in a transaction of ending. It returns
+// how many it ended. Those that have expired are marked as ended too, or a late note of their use
+// (Seen) or a clock that is set back would revive what was ended.
+func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (int, error) {
+	n, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
+	if err != nil {
+		return 0, err
+	}
+	_, err = expire(ctx, tx, now, which, args...)
+	return n, err
+}
+
+// expire marks those as ended whose time has run out.
+func expire(ctx context.Context, tx *gorm.DB, now time.Time, which string, args ...any) (int, error) {
+	return markEnded(ctx, tx, now, Expired, gorm.Expr("expires_at"),
+		"("+which+") AND ended_at IS NULL AND expires_at <= ?", append(args, now)...)
+}
+
+// markEnded ends sessions as of a time, and leaves word of it for streams and apps.
+func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, asOf any, which string, args ...any) (int, error) {
+	var ended []Session
+	err := tx.WithContext(ctx).Raw("UPDATE sessions SET ended_at = ?, expires_at = ?, end_reason = ? WHERE "+which+
+		" RETURNING id, identity_id", append([]any{asOf, asOf, why}, args...)...).Scan(&ended).Error
+	if err != nil || len(ended) == 0 {
+		return 0, err
+	}
+	if err := noteEnds(ctx, tx, now, why, ended); err != nil {
+		return 0, err
+	}
+	return len(ended), queueDeliveries(ctx, tx, now, why, ended)
+}
+
 // End is the word of a session's end, for those who wait for it. It is kept for a short time.
 type End struct {
 	Seq       int64 `gorm:"primaryKey"`
