@@ -39,6 +39,7 @@ type App struct {
 	notes     chan note // on their way to the database
 	outbox    outbox
 	streams   *streams
+	trouble   trouble // with the database
 	engine    *gin.Engine
 }
 
@@ -59,6 +60,7 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		setup:    setup{token: rand.Text()},
 		notes:    make(chan note, 256),
 	}
+	a.trouble.log = a.Log
 	a.streams = newStreams(a.store, a.Now, a.Log)
 	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
 	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
