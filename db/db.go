@@ -42,27 +42,24 @@ func open(ctx context.Context, dsn string, create int) (*gorm.DB, error) {
 	if path, err = filepath.Abs(path); err != nil { // so that ":memory:" is a file as well
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	file, err := os.OpenFile(path, create|os.O_RDWR, 0o600)
+	found, err := find(path, create)
 	if errors.Is(err, fs.ErrNotExist) && create == 0 {
 		return nil, fmt.Errorf("there is no database at %s: set DATABASE_URL to that of the server", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	if err := file.Close(); err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-
-	pool, err := sql.Open("sqlite", sqliteDSN(path))
+	connections, err := driver.NewConnector(sqliteDSN(path))
 	if err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
+	pool := sql.OpenDB(connector{connections, found})
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	if err := connect(ctx, pool); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database %s: %w", path, err), pool.Close())
 	}
-	db, err := gorm.Open(sqlite.New(sqlite.Config{Conn: pool}), &gorm.Config{
+	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found}, &gorm.Config{
 		// Errors reach the log through whoever handles them; statements hold what no log may.
 		Logger: logger.Discard,
 		// A single statement is atomic without a transaction around it.
@@ -116,6 +113,7 @@ func sqlitePath(dsn string) (string, error) {
 
 func sqliteDSN(path string) string {
 	options := url.Values{
+		"mode": {"rw"}, // a file that has gone is not to come back empty
 		"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
 			"journal_mode(WAL)",

@@ -39,7 +39,10 @@ type Store struct {
 // zone and precision, times are stored in UTC and to the microsecond, which every database keeps.
 func New(db *gorm.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: db, now: clock, onEnd: new(func())}
+	t := table{db: db, now: clock, onEnd: new(func()), file: new(file)}
+	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
+		t.file.inPlace = dialect.InPlace
+	}
 	if db.Name() == "sqlite" {
 		t.turn = make(chan struct{}, 1)
 	}
@@ -58,6 +61,7 @@ type table struct {
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.
 	turn chan struct{}
+	file *file
 	// onEnd points to what is called when sessions have ended; to nil if nothing is.
 	onEnd *func()
 }
@@ -80,7 +84,13 @@ func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 			return ErrBusy
 		}
 	}
-	return t.db.WithContext(ctx).Transaction(do)
+	if err := t.file.check(); err != nil {
+		return err
+	}
+	if err := t.db.WithContext(ctx).Transaction(do); err != nil {
+		return err
+	}
+	return t.file.check() // what was written to a file that has gone must not be promised to anybody
 }
 
 // update is write for what returns how many rows it changed.
@@ -103,6 +113,8 @@ func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (int, error)) (i
 
 // Ping reads a table, so that a server whose database is gone does not call itself ready.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.Identities.Exist(ctx)
-	return err
+	if _, err := s.Identities.Exist(ctx); err != nil {
+		return err
+	}
+	return s.Identities.file.check()
 }

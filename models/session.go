@@ -151,6 +151,9 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if len(token) != tokenLength {
 		return Session{}, ErrNotFound
 	}
+	if err := s.file.checked(); err != nil {
+		return Session{}, fmt.Errorf("find a session: %w", err)
+	}
 	hash := hashToken(token)
 	identity := new(Identity)
 	session := Session{Token: token, TokenHash: hash, Identity: identity}
