@@ -146,11 +146,11 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 	if address == "" {
 		address = "http://" + app.Reachable(listener.Addr().String())
 	}
-	fmt.Printf("Latchkey is at %s\n", address)
 	setup, err := latchkey.SetupURL(ctx, address)
 	if err != nil {
 		return err
 	}
+	fmt.Printf("Latchkey is at %s\n", address)
 	if setup != "" {
 		fmt.Printf("Make the first account: %s\n", setup)
 	}
