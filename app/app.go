@@ -17,7 +17,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"gorm.io/gorm"
 
+	"latchkey/app/metrics"
 	"latchkey/app/password"
+	"latchkey/app/tracing"
 	"latchkey/models"
 )
 
@@ -39,6 +41,7 @@ type App struct {
 	notes     chan note // on their way to the database
 	outbox    outbox
 	streams   *streams
+	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
 }
 
@@ -47,6 +50,9 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	settings, err := config.check()
 	if err != nil {
 		return nil, err
+	}
+	if settings.Traces != nil {
+		settings.Log = tracing.Logger(settings.Log)
 	}
 	a := &App{
 		settings: settings,
@@ -64,7 +70,13 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
 		return nil, err
 	}
-	a.store.OnEnd(func() {
+	if err := a.observe(database); err != nil {
+		return nil, err
+	}
+	a.store.OnEnd(func(ended models.Ended) {
+		for reason, n := range ended {
+			a.metrics.SessionsEnded(string(reason), n)
+		}
 		a.streams.poke()
 		a.outbox.rouse()
 	})

@@ -173,6 +173,7 @@ func (a *App) submitRegistration(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
+	a.metrics.Registered()
 	if onlyFirst {
 		a.setup.use()
 	}

@@ -32,24 +32,35 @@ type Store struct {
 	SigningKeys SigningKeys
 	Attempts    Attempts
 	Secrets     Secrets
-	onEnd       *func()
+	onEnd       *func(Ended)
+	onWrite     *func(context.Context, Write)
 }
 
 // New returns the store on a database that package db has opened. now is the clock: whatever its
 // zone and precision, times are stored in UTC and to the microsecond, which every database keeps.
 func New(db *gorm.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: db, now: clock, onEnd: new(func())}
+	t := table{db: db, now: clock, onEnd: new(func(Ended)), onWrite: new(func(context.Context, Write))}
 	if db.Name() == "sqlite" {
 		t.turn = make(chan struct{}, 1)
 	}
 	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
-		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd}
+		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite}
 }
 
 // OnEnd has do called whenever this process has ended sessions, after the commit. Set it before the
 // store is used.
-func (s *Store) OnEnd(do func()) { *s.onEnd = do }
+func (s *Store) OnEnd(do func(Ended)) { *s.onEnd = do }
+
+// Write is how a transaction that writes went.
+type Write struct {
+	Asked, Ended time.Time
+	Waited       time.Duration // for its turn
+	Err          error
+}
+
+// OnWrite has do called after every transaction that writes. Set it before the store is used.
+func (s *Store) OnWrite(do func(context.Context, Write)) { *s.onWrite = do }
 
 // table is what the methods of every table work with.
 type table struct {
@@ -59,7 +70,9 @@ type table struct {
 	// a time; left to themselves the others poll for its lock, and some never get it.
 	turn chan struct{}
 	// onEnd points to what is called when sessions have ended; to nil if nothing is.
-	onEnd *func()
+	onEnd *func(Ended)
+	// onWrite is the same for transactions.
+	onWrite *func(context.Context, Write)
 }
 
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
@@ -67,6 +80,20 @@ const patience = 5 * time.Second
 
 // write runs do in a transaction when its turn has come.
 func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
+	if *t.onWrite == nil {
+		return t.transact(ctx, do)
+	}
+	w := Write{Asked: time.Now()}
+	w.Err = t.transact(ctx, func(tx *gorm.DB) error {
+		w.Waited = time.Since(w.Asked)
+		return do(tx)
+	})
+	w.Ended = time.Now()
+	(*t.onWrite)(ctx, w)
+	return w.Err
+}
+
+func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if t.turn != nil {
 		waiting, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -92,13 +119,16 @@ func (t table) update(ctx context.Context, do func(tx *gorm.DB) (int, error)) (n
 	return n, err
 }
 
-// ending is update for a transaction that ends sessions and returns how many.
-func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (int, error)) (int, error) {
-	n, err := t.update(ctx, do)
-	if err == nil && n > 0 && *t.onEnd != nil {
-		(*t.onEnd)()
+// ending is write for a transaction that ends sessions and returns how many.
+func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (Ended, error)) (ended Ended, err error) {
+	err = t.write(ctx, func(tx *gorm.DB) error {
+		ended, err = do(tx)
+		return err
+	})
+	if err == nil && len(ended) > 0 && *t.onEnd != nil {
+		(*t.onEnd)(ended)
 	}
-	return n, err
+	return ended, err
 }
 
 // Ping reads a table, so that a server whose database is gone does not call itself ready.
