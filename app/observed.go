@@ -57,6 +57,10 @@ func (a *App) newMetrics(pool *sql.DB) *metrics.Metrics {
 	}
 	return metrics.New(metrics.Sources{
 		Pool: pool, Hashing: a.hasher.Load, Streams: a.streams.howMany, Backlog: a.store.Deliveries.Backlog,
+		Connections: func() (inUse, idle, limit int) {
+			now := a.store.Connections()
+			return now.InUse, now.Idle, now.Limit
+		},
 		Reasons:  reasons,
 		Outcomes: []string{string(backchannel.Delivered), string(backchannel.Refused), string(backchannel.Failed)},
 	})

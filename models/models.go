@@ -38,6 +38,7 @@ type Store struct {
 	Secrets     Secrets
 	onEnd       *func(Ended)
 	onWrite     *func(context.Context, Write)
+	connections func() Connections
 }
 
 // New returns the store on a database that package db has opened. now is the clock: whatever its
@@ -51,7 +52,7 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 		t.turn = make(chan struct{}, 1)
 	}
 	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
-		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite}
+		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite, connections: t.connections}
 }
 
 // OnEnd has do called whenever this process has ended sessions, after the commit. Set it before the
@@ -67,6 +68,25 @@ type Write struct {
 
 // OnWrite has do called after every transaction that writes. Set it before the store is used.
 func (s *Store) OnWrite(do func(context.Context, Write)) { *s.onWrite = do }
+
+// Connections are those to the database.
+type Connections struct{ InUse, Idle, Limit int }
+
+// Connections returns how many there are right now.
+func (s *Store) Connections() Connections { return s.connections() }
+
+func (t table) connections() Connections {
+	if t.postgres != nil {
+		stat := t.postgres.Stat()
+		return Connections{InUse: int(stat.AcquiredConns()), Idle: int(stat.IdleConns()), Limit: int(stat.MaxConns())}
+	}
+	pool, err := t.db.DB()
+	if err != nil {
+		return Connections{}
+	}
+	stats := pool.Stats()
+	return Connections{InUse: stats.InUse, Idle: stats.Idle, Limit: stats.MaxOpenConnections}
+}
 
 // table is what the methods of every table work with.
 type table struct {

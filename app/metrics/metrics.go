@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ type Sources struct {
 	Pool    *sql.DB
 	Hashing func() password.Load
 	Streams func() int
+	// Connections returns those to the database, of whatever pool they come from; Pool knows of none
+	// that PostgreSQL is asked through directly.
+	Connections func() (inUse, idle, limit int)
 	// Backlog returns how many deliveries are pending, and for how long the first has been due.
 	Backlog func(context.Context) (pending int, late time.Duration, err error)
 
@@ -47,17 +51,16 @@ type Metrics struct {
 	registry  *prometheus.Registry
 	requests  *prometheus.CounterVec
 	took      *prometheus.HistogramVec
-	endpoints map[endpointKey]*endpoint // written by Route alone
+	endpoints map[endpointKey]*atomic.Pointer[endpoint] // written by Route alone
 
 	started, registered, refused prometheus.Counter
 	ended, signIns, attempts     *prometheus.CounterVec
 	hashing                      prometheus.Histogram
 }
 
-// endpoint has the series of one method of one route, since to find them by their labels takes
-// longer than to count.
+// endpoint has the series of one method of one route, from its first request on: to find them by
+// their labels takes longer than to count.
 type endpoint struct {
-	key   endpointKey
 	took  prometheus.Observer
 	codes [500]atomic.Pointer[prometheus.Counter] // from 100 on
 }
@@ -79,7 +82,7 @@ var durations = []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10}
 func New(from Sources) *Metrics {
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
-		endpoints: map[endpointKey]*endpoint{},
+		endpoints: map[endpointKey]*atomic.Pointer[endpoint]{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_http_requests_total",
 			Help: "Requests that have been answered."}, []string{"route", "method", "code"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "latchkey_http_request_duration_seconds", Buckets: durations,
@@ -146,37 +149,35 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 
 // Route makes a route known, before any of its requests.
 func (m *Metrics) Route(method, route string) {
-	key := endpointKey{method, route}
-	m.endpoints[key] = &endpoint{key: key, took: m.took.WithLabelValues(route, method)}
+	m.endpoints[endpointKey{method, route}] = new(atomic.Pointer[endpoint])
 }
 
 // Request counts a request, whose route is "" if there is none.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
-	e := m.endpoints[endpointKey{method, route}]
-	if e == nil {
-		if e = m.endpoints[endpointKey{method, unknownRoute}]; e == nil {
-			e = m.endpoints[endpointKey{otherMethod, unknownRoute}]
+	key := endpointKey{method, route}
+	place := m.endpoints[key]
+	if place == nil {
+		if key.route = unknownRoute; m.endpoints[key] == nil {
+			key.method = otherMethod
 		}
+		place = m.endpoints[key]
+	}
+	e := place.Load()
+	if e == nil { // of two at once either will do: they have the same series
+		e = &endpoint{took: m.took.WithLabelValues(key.route, key.method)}
+		place.CompareAndSwap(nil, e)
 	}
 	e.took.Observe(took.Seconds())
-	m.answered(e, status).Inc()
-}
-
-func (m *Metrics) answered(e *endpoint, status int) prometheus.Counter {
 	if status < 100 || status >= 100+len(e.codes) {
 		status = http.StatusInternalServerError // no handler of ours sends such a one
 	}
-	place := &e.codes[status-100]
-	if known := place.Load(); known != nil {
-		return *known
+	answered := e.codes[status-100].Load()
+	if answered == nil {
+		counter := m.requests.WithLabelValues(key.route, key.method, strconv.Itoa(status))
+		answered = &counter
+		e.codes[status-100].Store(answered)
 	}
-	counter := m.requests.WithLabelValues(e.key.route, e.key.method, itoa(status))
-	place.Store(&counter)
-	return counter
-}
-
-func itoa(status int) string {
-	return string([]byte{byte('0' + status/100), byte('0' + status/10%10), byte('0' + status%10)})
+	(*answered).Inc()
 }
 
 // SessionStarted counts a session.
@@ -229,9 +230,12 @@ func (m *Metrics) Hashed(h password.Hashing) {
 type state struct{ from Sources }
 
 var (
-	hashes     = gauge("latchkey_password_hashes", "Password hashes that run, and that wait for their turn.", "state")
-	hashesMost = gauge("latchkey_password_hashes_limit", "How many may run, and wait, at most.", "state")
-	streams    = gauge("latchkey_event_streams", "Event streams that are open.")
+	hashes          = gauge("latchkey_password_hashes", "Password hashes that run, and that wait for their turn.", "state")
+	hashesMost      = gauge("latchkey_password_hashes_limit", "How many may run, and wait, at most.", "state")
+	streams         = gauge("latchkey_event_streams", "Event streams that are open.")
+	connections     = gauge("latchkey_database_connections", "Connections to the database.", "state")
+	connectionsMost = gauge("latchkey_database_connections_limit", "How many there may be at most.")
+
 	databaseUp = gauge("latchkey_database_up", "1 if the database has answered just now, else 0.")
 	pending    = gauge("latchkey_outbox_pending", "Deliveries to apps that are still to be made.")
 	oldestDue  = gauge("latchkey_outbox_oldest_due_seconds", "For how long the first delivery has been due that is neither made nor put off; 0 if none is.")
@@ -243,7 +247,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (s *state) Describe(all chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{hashes, hashesMost, streams, databaseUp, pending, oldestDue} {
+	for _, desc := range []*prometheus.Desc{hashes, hashesMost, streams, connections, connectionsMost, databaseUp, pending, oldestDue} {
 		all <- desc
 	}
 }
@@ -262,6 +266,10 @@ func (s *state) Collect(all chan<- prometheus.Metric) {
 	is(hashesMost, float64(load.MaxRunning), "running")
 	is(hashesMost, float64(load.MaxWaiting), "waiting")
 	is(streams, float64(s.from.Streams()))
+	inUse, idle, limit := s.from.Connections()
+	is(connections, float64(inUse), "in_use")
+	is(connections, float64(idle), "idle")
+	is(connectionsMost, float64(limit))
 
 	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
 	defer cancel()
