@@ -29,25 +29,22 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	if err != nil {
 		return nil, opening(path, err)
 	}
-	flags := os.O_RDWR
+	flags := 0
 	if create {
-		flags |= os.O_CREATE
+		flags = os.O_CREATE
 	}
-	file, err := os.OpenFile(path, flags, 0o600)
+	found, err := find(path, flags)
 	if errors.Is(err, fs.ErrNotExist) && !create {
-		return nil, fmt.Errorf("there is no database at %s: set DATABASE_URL to that of the server", path)
-	}
-	if err == nil {
-		err = file.Close()
+		return nil, fmt.Errorf("there is no database at %s: check the path", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-
-	pool, err := sql.Open("sqlite", sqliteDSN(path))
+	connections, err := driver.NewConnector(sqliteDSN(path))
 	if err != nil {
 		return nil, opening(path, err)
 	}
+	pool := sql.OpenDB(connector{connections, found})
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	if err := connect(ctx, pool); err != nil {
@@ -55,7 +52,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	config := options()
 	config.PrepareStmt = true
-	db, err := gorm.Open(sqlite.New(sqlite.Config{Conn: pool}), config)
+	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found}, config)
 	if err != nil {
 		return nil, errors.Join(opening(path, err), pool.Close())
 	}
@@ -86,6 +83,7 @@ func connect(ctx context.Context, pool *sql.DB) error {
 
 func sqliteDSN(path string) string {
 	options := url.Values{
+		"mode": {"rw"}, // a file that has gone is not to come back empty
 		"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
 			"journal_mode(WAL)",

@@ -100,7 +100,7 @@ func (s Deliveries) Backlog(ctx context.Context) (pending int, late time.Duratio
 	if len(first) > 0 {
 		late = now.Sub(first[0].NextAt)
 	}
-	return int(n), late, nil
+	return int(n), late, s.file.check()
 }
 
 // Claim takes up to limit of an app's due deliveries, the longest due first, each as one more
