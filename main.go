@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,10 +197,23 @@ func (versionCmd) Run() error {
 	if !ok {
 		return errors.New("this binary does not know its version")
 	}
-	version := info.Main.Version
-	if version == "" {
-		version = "(devel)"
-	}
-	fmt.Printf("latchkey %s %s\n", version, info.GoVersion)
+	fmt.Println(describeBuild(info))
 	return nil
+}
+
+// describeBuild says in a line what Go has noted in the binary.
+func describeBuild(info *debug.BuildInfo) string {
+	line := "latchkey " + cmp.Or(info.Main.Version, "(devel)")
+	noted := map[string]string{}
+	for _, setting := range info.Settings {
+		noted[setting.Key] = setting.Value
+	}
+	if commit := noted["vcs.revision"]; commit != "" {
+		line += " of commit " + commit
+		if noted["vcs.modified"] == "true" {
+			line += " with changes since"
+		}
+		line += " at " + noted["vcs.time"]
+	}
+	return line + ", " + info.GoVersion
 }
