@@ -83,7 +83,7 @@ func partsOf(info *debug.BuildInfo) ([]part, error) {
 		return nil, err
 	}
 	own := func(name string) *regexp.Regexp { return regexp.MustCompile("^" + regexp.QuoteMeta(name) + "$") }
-	pico, err := version("static/pico.css", `Pico CSS v(\S+)`)
+	pico, err := version("static/pico.css", `Pico CSS \S+ v([\d.]+)`)
 	if err != nil {
 		return nil, err
 	}
