@@ -42,6 +42,9 @@ type part struct {
 // licenceFile is how modules name the files that have to come along.
 var licenceFile = regexp.MustCompile(`(?i)^(licen[sc]e|copying|notice|patents|third[-_]party[-_]notices)([-._].*)?$|^.*[-.]licen[sc]e(\.\w+)?$`)
 
+// ownLicence is the one of a module itself; others are of what it has taken in.
+var ownLicence = regexp.MustCompile(`(?i)^(licen[sc]e|copying|\w+\.licen[sc]e)(\.\w+)?$`)
+
 func run(binary, sbom, licences string) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -148,7 +151,7 @@ func (p part) licencesTo(texts *strings.Builder) (ids []string, err error) {
 			return err
 		}
 		fmt.Fprintf(texts, "%s\n%s %s: %s\n\n%s\n\n", strings.Repeat("=", 72), p.Name, p.Version, filepath.ToSlash(below), strings.TrimSpace(string(text)))
-		if filepath.Dir(below) == "." {
+		if ownLicence.MatchString(below) {
 			ids = append(ids, spdx(string(text))...)
 		}
 		return nil
