@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -217,8 +216,29 @@ type versionCmd struct{}
 
 // Run prints the version and what it was built from.
 func (versionCmd) Run() error {
-	fmt.Printf("latchkey %s %s\n", version(), runtime.Version())
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("this binary does not know its version")
+	}
+	fmt.Println(describeBuild(info))
 	return nil
+}
+
+// describeBuild says in a line what Go has noted in the binary.
+func describeBuild(info *debug.BuildInfo) string {
+	line := "latchkey " + version()
+	noted := map[string]string{}
+	for _, setting := range info.Settings {
+		noted[setting.Key] = setting.Value
+	}
+	if commit := noted["vcs.revision"]; commit != "" {
+		line += " of commit " + commit
+		if noted["vcs.modified"] == "true" {
+			line += " with changes since"
+		}
+		line += " at " + noted["vcs.time"]
+	}
+	return line + ", " + info.GoVersion
 }
 
 func version() string {
