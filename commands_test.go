@@ -163,7 +163,7 @@ func TestGroupsOpenAnAppAtOnce(t *testing.T) {
 }
 
 func TestUnknownPeople(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	require.Contains(t, m.refuse("", "session", "end", "--all"), "there is no database at", "nothing is made of a wrong path")
 	m.do(goodPassword, "user", "add", "ada@example.com")
 	for _, command := range [][]string{
@@ -206,7 +206,7 @@ func sessionIDs(listed string) (ids []string) {
 
 // What a stranger calls their browser must not steer the operator's terminal.
 func TestSessionListIsSafeToPrint(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("mallory@example.com")
 	store := models.New(m.open(), time.Now)
 	mallory, err := store.Identities.ByEmail(t.Context(), "mallory@example.com")
@@ -262,7 +262,7 @@ func TestUserActivity(t *testing.T) {
 }
 
 func TestUserActivityIsSafeToPrint(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	store := models.New(m.open(), time.Now)
 	ada, err := store.Identities.ByEmail(t.Context(), "ada@example.com")

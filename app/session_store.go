@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 	gorilla "github.com/gorilla/sessions"
 
+	"latchkey/app/tracing"
 	"latchkey/models"
 )
 
@@ -20,6 +21,7 @@ import (
 type sessionStore struct {
 	sessions models.Sessions
 	cookies  cookies
+	traces   *tracing.Tracer
 	// headers lets an API client carry its token in X-Session-Token or Authorization.
 	headers bool
 }
@@ -46,7 +48,9 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	if token == "" {
 		return session, nil
 	}
+	asked := s.traces.Now()
 	found, err := s.sessions.ByToken(r.Context(), token)
+	s.traces.Past(r.Context(), "find session", asked, s.traces.Now(), err != nil && !errors.Is(err, models.ErrNotFound))
 	switch {
 	case err == nil:
 		session.Values[keySession] = &found
