@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,7 +227,7 @@ func (versionCmd) Run() error {
 
 // describeBuild says in a line what Go has noted in the binary.
 func describeBuild(info *debug.BuildInfo) string {
-	line := "latchkey " + version()
+	line := "latchkey " + versionOf(info)
 	noted := map[string]string{}
 	for _, setting := range info.Settings {
 		noted[setting.Key] = setting.Value
@@ -241,9 +242,11 @@ func describeBuild(info *debug.BuildInfo) string {
 	return line + ", " + info.GoVersion
 }
 
+func versionOf(info *debug.BuildInfo) string { return cmp.Or(info.Main.Version, "(devel)") }
+
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return versionOf(info)
 	}
 	return "(devel)"
 }
