@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,6 +41,7 @@ type App struct {
 	outbox    outbox
 	streams   *streams
 	engine    *gin.Engine
+	draining  atomic.Bool
 }
 
 // New builds the application on a database that package db has opened. Call Run too.
@@ -104,7 +106,16 @@ func New(config Config, database *gorm.DB) (*App, error) {
 }
 
 // ServeHTTP answers every request.
-func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.engine.ServeHTTP(w, r) }
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	a.engine.ServeHTTP(w, r)
+}
+
+// Drain prepares for the end of the process: from now on every answer asks its client to let go of
+// the connection, and /auth/health/ready sends load balancers elsewhere.
+func (a *App) Drain() { a.draining.Store(true) }
 
 const (
 	pruneEvery = 10 * time.Minute
