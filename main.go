@@ -35,6 +35,7 @@ type cli struct {
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
+	Backup      backupCmd      `cmd:"" help:"Copy the SQLite database into a new file, while the server goes on."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

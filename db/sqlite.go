@@ -44,7 +44,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 
-	pool, err := sql.Open("sqlite", sqliteDSN(path))
+	pool, err := sql.Open("sqlite", sqliteDSN(path, "rwc", "journal_mode(WAL)"))
 	if err != nil {
 		return nil, opening(path, err)
 	}
@@ -84,15 +84,17 @@ func connect(ctx context.Context, pool *sql.DB) error {
 	}
 }
 
-func sqliteDSN(path string) string {
+// sqliteDSN is what the driver opens a file by, in a mode of SQLite's URIs and with these pragmas
+// besides those of every connection.
+func sqliteDSN(path, mode string, pragmas ...string) string {
 	options := url.Values{
-		"_pragma": {
+		"mode": {mode},
+		"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
-			"journal_mode(WAL)",
 			"synchronous(FULL)", // an answered logout survives a power cut
 			"foreign_keys(1)",
 			"cache_size(-1024)", // KiB; the system's cache has the rest
-		},
+		}, pragmas...),
 		// A transaction that means to write waits for its turn at its start, where the busy
 		// timeout helps, and not in its middle, where SQLite can only refuse.
 		"_txlock": {"immediate"},
