@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base32"
 	"errors"
@@ -76,12 +75,8 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), "logout"); err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
-	}
-	if a.sealer, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
+	if a.sealer, err = newSealer(key); err != nil {
+		return nil, err
 	}
 	if a.assets, err = newAssets(settings); err != nil {
 		return nil, err

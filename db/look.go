@@ -33,7 +33,6 @@ func Look(ctx context.Context, dsn string) (*gorm.DB, error) {
 		}
 		conn := config.ConnConfig.Copy()
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a pooler
-		conn.RuntimeParams["default_transaction_read_only"] = "on"
 		conns = stdlib.OpenDB(*conn)
 		dialect = postgres.New(postgres.Config{Conn: conns})
 	}
