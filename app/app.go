@@ -39,6 +39,7 @@ type App struct {
 	notes     chan note   // on their way to the database
 	outbox    outbox
 	streams   *streams
+	trouble   trouble // with the database
 	engine    *gin.Engine
 	draining  atomic.Bool
 }
@@ -59,6 +60,7 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		lines:    lines{all: map[string]*line{}},
 		notes:    make(chan note, 256),
 	}
+	a.trouble.log = a.Log
 	a.streams = newStreams(a.store, a.Now, a.Log)
 	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
 	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
@@ -130,6 +132,7 @@ func (a *App) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { every(ctx, pruneEvery, a.prune) })
 	running.Go(func() { a.expire(ctx) })
+	running.Go(func() { a.watch(ctx) })
 	running.Go(func() { a.deliver(ctx) })
 	running.Go(func() { a.streams.run(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
@@ -211,6 +214,19 @@ func (a *App) expire(ctx context.Context) {
 	trouble := outage{log: a.Log, what: "ending expired sessions"}
 	every(ctx, expireEvery, func(ctx context.Context) {
 		trouble.note(ctx, inBatches(ctx, func() (int, error) { return a.store.Sessions.Expire(ctx, pruneBatch) }))
+	})
+}
+
+// watchEvery is how long a database that has gone may go on being asked.
+const watchEvery = time.Second
+
+// watch has the log say when the database is out of reach, and when it is back, until ctx is done.
+func (a *App) watch(ctx context.Context) {
+	trouble := outage{log: a.Log, what: "reaching the database"}
+	every(ctx, watchEvery, func(ctx context.Context) {
+		timely, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		trouble.note(ctx, a.store.Ping(timely))
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -58,10 +59,12 @@ func TestAHerokuStyleHost(t *testing.T) {
 		start.Env = append(start.Env, name+"="+value)
 	}
 	output := startProgram(t, start, address)
-	said, err := os.ReadFile(output)
-	require.NoError(t, err)
-	setup := setupLink.FindSubmatch(said)
-	require.NotNil(t, setup, string(said))
+	var setup [][]byte
+	require.Eventually(t, func() bool { // it listens before it has printed all
+		said, err := os.ReadFile(output)
+		setup = setupLink.FindSubmatch(said)
+		return err == nil && setup != nil
+	}, 30*time.Second, 10*time.Millisecond, "no setup link")
 	link, err := url.Parse(string(setup[1]))
 	require.NoError(t, err)
 

@@ -100,3 +100,41 @@ func TestSessionOutlivesAFailureOfTheDatabase(t *testing.T) {
 	require.NoError(t, site.db.Exec("ALTER TABLE away RENAME TO sessions").Error)
 	require.True(t, ada.signedIn())
 }
+
+func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
+	site := newSite(t, wide)
+	ada := site.signUp("ada@example.com")
+	bob := site.visitor()
+	flow := bob.get("/auth/self-service/login/browser", asJSON)
+	logout := ada.logoutURL()
+	login := func(as header) answer {
+		return bob.send(http.MethodPost, flow.text("ui.action"), "method=password&identifier=ada%40example.com&password=correct+horse+battery&csrf_token="+flow.csrfToken(),
+			as, with("Content-Type", typeForm))
+	}
+	pool, err := site.db.DB()
+	require.NoError(t, err)
+	pool.SetMaxOpenConns(1) // which the next line is for
+	require.NoError(t, site.db.Exec("PRAGMA query_only = 1").Error)
+
+	for _, as := range []header{asPage, asJSON} {
+		for range 3 {
+			res := ada.get(logout, as).in(t)
+			res.requireError(http.StatusServiceUnavailable, "")
+			require.Equal(t, "5", res.header.Get("Retry-After"))
+			require.Empty(t, res.header.Get("Set-Cookie"), "nobody is signed out by it")
+			requireNoLeak(t, site, res)
+			require.True(t, ada.signedIn())
+		}
+		res := login(as).in(t)
+		require.Equal(t, http.StatusServiceUnavailable, res.status)
+		require.Equal(t, "5", res.header.Get("Retry-After"))
+		require.Contains(t, res.body, "Try again in a few seconds")
+		requireNoLeak(t, site, res)
+	}
+
+	require.NoError(t, site.db.Exec("PRAGMA query_only = 0").Error)
+	require.Equal(t, http.StatusOK, login(asJSON).status)
+	require.Equal(t, http.StatusNoContent, ada.get(logout, asJSON).status)
+	require.False(t, ada.signedIn())
+	require.Equal(t, 1, strings.Count(site.logged(), "the database can't be used"), "the log is not filled")
+}

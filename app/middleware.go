@@ -40,7 +40,7 @@ func (a *App) begin(c *gin.Context) {
 
 	status := c.Writer.Status()
 	level := slog.LevelInfo
-	if route := c.FullPath(); quietRoutes[route] && status < http.StatusInternalServerError {
+	if route := c.FullPath(); quietRoutes[route] && (status < http.StatusInternalServerError || status == http.StatusServiceUnavailable) {
 		level = slog.LevelDebug
 	}
 	if !a.Log.Enabled(c.Request.Context(), level) {
@@ -255,7 +255,7 @@ func (a *App) ready(c *gin.Context) {
 		return
 	}
 	if err := a.Ready(c.Request.Context()); err != nil {
-		a.Log.Error("not ready", slog.Any("error", err), slog.String("request", requestID(c)))
+		a.trouble.note(err, requestID(c))
 		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
 		return
 	}

@@ -104,7 +104,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)
 	read(health, "/ready", a.ready)
-	read(health, "/request", a.seen)
+	read(health, "/request", a.seen) // PathSeen
 	return r, nil
 }
 

@@ -53,7 +53,7 @@ func lookAtSQLite(path string, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, opening(path, err)
 	}
-	conns, err := sql.Open("sqlite", sqliteDSN(path, "rw", pragmas...))
+	conns, err := sql.Open("sqlite", sqliteDSN(path, pragmas...))
 	if err != nil {
 		return nil, opening(path, err)
 	}

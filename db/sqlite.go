@@ -29,25 +29,22 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	if err != nil {
 		return nil, opening(path, err)
 	}
-	flags := os.O_RDWR
+	flags := 0
 	if create {
-		flags |= os.O_CREATE
+		flags = os.O_CREATE
 	}
-	file, err := os.OpenFile(path, flags, 0o600)
+	found, err := find(path, flags)
 	if errors.Is(err, fs.ErrNotExist) && !create {
 		return nil, fmt.Errorf("there is no database at %s: set DATABASE_URL to that of the server", path)
-	}
-	if err == nil {
-		err = file.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-
-	pool, err := sql.Open("sqlite", sqliteDSN(path, "rwc", "journal_mode(WAL)"))
+	connections, err := driver.NewConnector(sqliteDSN(path, "journal_mode(WAL)"))
 	if err != nil {
 		return nil, opening(path, err)
 	}
+	pool := sql.OpenDB(connector{connections, found})
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	if err := connect(ctx, pool); err != nil {
@@ -55,7 +52,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	config := options()
 	config.PrepareStmt = true
-	db, err := gorm.Open(sqlite.New(sqlite.Config{Conn: pool}), config)
+	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found}, config)
 	if err != nil {
 		return nil, errors.Join(opening(path, err), pool.Close())
 	}
@@ -84,11 +81,10 @@ func connect(ctx context.Context, pool *sql.DB) error {
 	}
 }
 
-// sqliteDSN is what the driver opens a file by, in a mode of SQLite's URIs and with these pragmas
-// besides those of every connection.
-func sqliteDSN(path, mode string, pragmas ...string) string {
+// sqliteDSN is what the driver opens a file by, with these pragmas besides those of every connection.
+func sqliteDSN(path string, pragmas ...string) string {
 	options := url.Values{
-		"mode": {mode},
+		"mode": {"rw"}, // a file that has gone is not to come back empty
 		"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
 			"synchronous(FULL)", // an answered logout survives a power cut

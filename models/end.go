@@ -208,18 +208,19 @@ func (t table) notify(ctx context.Context) {
 	_, _ = t.postgres.Exec(ctx, "SELECT pg_notify($1, '')", channel) // nothing hangs on it
 }
 
-// ErrNoNotices means that the database tells nobody of new ends: there is none but SQLite, a pooler
-// is in between, or it does not know how.
+// ErrNoNotices means that PostgreSQL tells nobody of new ends: a pooler is in between, or it is another
+// database that speaks its protocol.
 var ErrNoNotices = errors.New("the database passes on no notices")
 
 // noticeWithin is how long a notice may take to be believed in.
 const noticeWithin = 2 * time.Second
 
 // Listen calls heard whenever there may be new ends, and first when it has made sure that it will hear
-// of them. It returns when the connection is lost or ctx is done.
+// of them. It returns an error when the connection is lost or ctx is done, and nil with SQLite, which
+// has to be looked at.
 func (s Ends) Listen(ctx context.Context, heard func()) error {
 	if s.postgres == nil {
-		return ErrNoNotices
+		return nil
 	}
 	config := s.postgres.Config().ConnConfig
 	config.DialFunc = (&net.Dialer{Timeout: config.ConnectTimeout, KeepAlive: noticeWithin}).DialContext // it may be silent for days

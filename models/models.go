@@ -43,7 +43,10 @@ type Store struct {
 // zone and precision, times are stored in UTC and to the microsecond, which every database keeps.
 func New(db *gorm.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: db, now: clock, onEnd: new(func())}
+	t := table{db: db, now: clock, onEnd: new(func()), file: new(file)}
+	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
+		t.file.inPlace = dialect.InPlace
+	}
 	if dialect, ok := db.Dialector.(interface{ Pool() *pgxpool.Pool }); ok {
 		t.postgres = dialect.Pool()
 	} else {
@@ -66,6 +69,7 @@ type table struct {
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.
 	turn chan struct{}
+	file *file
 	// onEnd points to what is called when sessions have ended; to nil if nothing is.
 	onEnd *func()
 }
@@ -89,11 +93,11 @@ func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 			return ErrBusy
 		}
 	}
+	if err := t.file.check(); err != nil {
+		return err
+	}
 	err := t.db.WithContext(ctx).Transaction(do)
-	for try := range maxRetries {
-		if !inTheWay(err) {
-			break
-		}
+	for try := 0; inTheWay(err) && try < maxRetries; try++ {
 		select {
 		case <-time.After(rand.N(retryPause << try)):
 		case <-ctx.Done():
@@ -101,7 +105,10 @@ func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 		}
 		err = t.db.WithContext(ctx).Transaction(do)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return t.file.check() // what was written to a file that has gone must not be promised to anybody
 }
 
 const (
@@ -150,6 +157,8 @@ func (t table) alone(ctx context.Context, tx *gorm.DB, what string) error {
 
 // Ping reads a table, so that a server whose database is gone does not call itself ready.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.Identities.Exist(ctx)
-	return err
+	if _, err := s.Identities.Exist(ctx); err != nil {
+		return err
+	}
+	return s.Identities.file.check()
 }

@@ -161,6 +161,9 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if len(token) != tokenLength {
 		return Session{}, ErrNotFound
 	}
+	if err := s.file.checked(); err != nil {
+		return Session{}, fmt.Errorf("find a session: %w", err)
+	}
 	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}
 	read := s.readSQLite
 	if s.postgres != nil {
