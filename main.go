@@ -36,16 +36,23 @@ type cli struct {
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
 	Backup      backupCmd      `cmd:"" help:"Copy the SQLite database into a new file, while the server goes on."`
+	Check       checkCmd       `cmd:"" help:"Print what is wrong with settings, database, proxy, cookies and clock, and what to do. Changes nothing."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
 func main() {
 	var c cli
-	k := kong.Parse(&c, kong.Name("latchkey"),
+	parser := kong.Must(&c, kong.Name("latchkey"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Description("The sign-in page for the apps on your own domain, and the sign-out that really ends the session. "+
 			"Every setting is a flag and an environment variable."))
+	k, err := parser.Parse(os.Args[1:])
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil && wrong.Context.Selected().Name == "check" {
+		err = wrongSettings(err)
+	}
+	parser.FatalIfErrorf(err)
 	c.Log = newLogger(c.LogLevel)
 	slog.SetDefault(c.Log)
 	k.BindTo(interruptible(), (*context.Context)(nil))

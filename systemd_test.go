@@ -335,7 +335,10 @@ func TestNobodyNoticesARestart(t *testing.T) {
 	var clients []*client
 	for _, address := range []string{s.address, s.address, proxy, proxy} {
 		for _, keeps := range []bool{true, false} {
-			clients = append(clients, &client{address: address, keeps: keeps, token: token, person: "ada@example.com"})
+			// Each has an account, since sign-ins of one wait for one another.
+			person := fmt.Sprintf("person%d@example.com", len(clients))
+			s.addUser(person)
+			clients = append(clients, &client{address: address, keeps: keeps, token: token, person: person})
 		}
 	}
 	done := make(chan struct{})
@@ -352,7 +355,7 @@ func TestNobodyNoticesARestart(t *testing.T) {
 	served := func(by *server) {
 		t.Helper()
 		for _, c := range clients {
-			enough := c.answers.Load() + 25
+			enough := c.answers.Load() + 20
 			by.await("answers", func() bool { return c.failure.Load() != nil || c.answers.Load() >= enough })
 			if failure := c.failure.Load(); failure != nil {
 				require.FailNow(t, "a request failed", "%s, keeps its connection: %v: %s", c.address, c.keeps, *failure)

@@ -61,6 +61,18 @@ func lookAtSQLite(path string, pragmas ...string) (*sql.DB, error) {
 	return conns, nil
 }
 
+// PoolSize is how many connections an instance opens for its requests at most.
+func PoolSize(dsn string) (int, error) {
+	if _, ok := SQLitePath(dsn); ok {
+		return maxConns, nil
+	}
+	config, err := postgresConfig(dsn)
+	if err != nil {
+		return 0, err
+	}
+	return int(config.MaxConns), nil
+}
+
 // Schema is how the migrations that a database has had compare with those that the program knows.
 type Schema struct {
 	Latest  string   // of those that it has had, "" if none
