@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -59,16 +58,15 @@ func TestAHerokuStyleHost(t *testing.T) {
 		start.Env = append(start.Env, name+"="+value)
 	}
 	output := startProgram(t, start, address)
-	var setup [][]byte
-	require.Eventually(t, func() bool { // it listens before it has printed all
-		said, err := os.ReadFile(output)
-		setup = setupLink.FindSubmatch(said)
-		return err == nil && setup != nil
-	}, 30*time.Second, 10*time.Millisecond, "no setup link")
+	v := (&site{t: t, url: "http://" + address}).visitor()
+	require.Equal(t, http.StatusOK, v.get("/auth/health/alive").status) // all has been printed before it answers
+	said, err := os.ReadFile(output)
+	require.NoError(t, err)
+	setup := setupLink.FindSubmatch(said)
+	require.NotNil(t, setup, string(said))
 	link, err := url.Parse(string(setup[1]))
 	require.NoError(t, err)
 
-	v := (&site{t: t, url: "http://" + address}).visitor()
 	flow := v.get("/auth/self-service/registration/api?" + link.RawQuery)
 	action, err := url.Parse(flow.text("ui.action"))
 	require.NoError(t, err)
