@@ -35,7 +35,11 @@ type Postgres struct {
 // Pool is for who needs more of PostgreSQL than GORM has.
 func (p *Postgres) Pool() *pgxpool.Pool { return p.pool }
 
-func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+// postgresConfig reads a URL, and adds what it leaves open.
+func postgresConfig(dsn string) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
+	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err) // without the password
@@ -45,6 +49,14 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = answerWithin
+	}
+	return config, nil
+}
+
+func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+	config, err := postgresConfig(dsn)
+	if err != nil {
+		return nil, err
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
