@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"latchkey/app"
-	"latchkey/app/tracing"
-	"latchkey/db"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +15,10 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"gorm.io/gorm"
+
+	"latchkey/app"
+	"latchkey/app/tracing"
+	"latchkey/db"
 )
 
 type serveCmd struct{}
