@@ -369,9 +369,6 @@ func (r *report) requests(ctx context.Context, config *app.Config, seal []byte) 
 		r.ok("server", "ready at %s", here)
 	}
 	if seal == nil {
-		if err == nil {
-			r.fail("server", "it has another database: no server was ever started on this one – check with the server's settings")
-		}
 		return
 	}
 	token, err := app.SeenToken(seal, time.Now())
