@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -217,13 +217,36 @@ type versionCmd struct{}
 
 // Run prints the version and what it was built from.
 func (versionCmd) Run() error {
-	fmt.Printf("latchkey %s %s\n", version(), runtime.Version())
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("this binary does not know its version")
+	}
+	fmt.Println(describeBuild(info))
 	return nil
 }
 
+// describeBuild says in a line what Go has noted in the binary.
+func describeBuild(info *debug.BuildInfo) string {
+	line := "latchkey " + versionOf(info)
+	noted := map[string]string{}
+	for _, setting := range info.Settings {
+		noted[setting.Key] = setting.Value
+	}
+	if commit := noted["vcs.revision"]; commit != "" {
+		line += " of commit " + commit
+		if noted["vcs.modified"] == "true" {
+			line += " with changes since"
+		}
+		line += " at " + noted["vcs.time"]
+	}
+	return line + ", " + info.GoVersion
+}
+
+func versionOf(info *debug.BuildInfo) string { return cmp.Or(info.Main.Version, "(devel)") }
+
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return versionOf(info)
 	}
 	return "(devel)"
 }

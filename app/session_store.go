@@ -192,6 +192,7 @@ func (k cookies) session(token string, maxAge int) *http.Cookie {
 }
 
 func (k cookies) cookie(name, value string, maxAge int) *http.Cookie {
+	// #nosec G124 -- Secure wherever BASE_URL is https; elsewhere browsers would refuse it
 	return &http.Cookie{Name: name, Value: value, Path: "/", Domain: k.domain, MaxAge: maxAge,
 		Secure: k.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }
