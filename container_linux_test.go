@@ -97,6 +97,7 @@ func TestTheImageOfTheContainerfileHoldsAllItNeeds(t *testing.T) {
 	}))
 	require.Equal(t, []string{certificates, "/latchkey"}, files, "there is no shell, nor anything else to run")
 
+	require.NoError(t, os.WriteFile(made.root+"/etc/hosts", []byte("127.0.0.1 localhost\n"), 0o644)) // every engine adds it
 	listen := "LISTEN=127.0.0.1:" + freePort(t)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
