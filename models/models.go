@@ -146,7 +146,7 @@ func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	err := t.db.WithContext(ctx).Transaction(do)
 	for try := 0; inTheWay(err) && try < maxRetries; try++ {
 		select {
-		case <-time.After(rand.N(retryPause << try)):
+		case <-time.After(rand.N(retryPause << try)): // #nosec G404 -- a pause before another try, no secret
 		case <-ctx.Done():
 			return ctx.Err()
 		}
