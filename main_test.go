@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/db"
+	"latchkey/db/pgtest"
 )
 
 // goodPassword is everybody's in these tests.
@@ -63,20 +64,33 @@ var binary = sync.OnceValues(func() (string, error) {
 type machine struct {
 	t   testing.TB
 	dir string
+	dsn string
 	env []string
 }
 
 // newMachine returns one where hashing is cheap.
 func newMachine(t testing.TB) *machine {
-	return &machine{t: t, dir: t.TempDir(), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1"}}
+	m := newSQLiteMachine(t)
+	if pgtest.On() {
+		m.dsn = pgtest.New(t)
+		m.env = append(m.env, "DATABASE_URL="+m.dsn)
+	}
+	return m
 }
 
-func (m *machine) database() string { return filepath.Join(m.dir, "latchkey.db") }
+// newSQLiteMachine is newMachine with SQLite, whatever the tests are to use.
+func newSQLiteMachine(t testing.TB) *machine {
+	dir := t.TempDir()
+	return &machine{t: t, dir: dir, dsn: "sqlite:" + filepath.Join(dir, "latchkey.db"), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1"}}
+}
+
+// database returns where the SQLite file is.
+func (m *machine) database() string { return strings.TrimPrefix(m.dsn, "sqlite:") }
 
 // open opens the database beside whoever else has.
 func (m *machine) open() *gorm.DB {
 	m.t.Helper()
-	database, err := db.Open(m.t.Context(), "sqlite:"+m.database())
+	database, err := db.Open(m.t.Context(), m.dsn)
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { require.NoError(m.t, db.Close(database)) })
 	return database

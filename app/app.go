@@ -5,13 +5,14 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -34,9 +35,9 @@ type App struct {
 	docs      file
 	crossing  *http.CrossOriginProtection
 	cookies   cookies
-	lines     lines // of who tries a password
-	setup     setup
-	notes     chan note // on their way to the database
+	lines     lines       // of who tries a password
+	claimed   atomic.Bool // there is, or was, an account
+	notes     chan note   // on their way to the database
 	outbox    outbox
 	streams   *streams
 	trouble   trouble // with the database
@@ -57,7 +58,6 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		crossing: http.NewCrossOriginProtection(),
 		cookies:  newCookies(settings),
 		lines:    lines{all: map[string]*line{}},
-		setup:    setup{token: rand.Text()},
 		notes:    make(chan note, 256),
 	}
 	a.trouble.log = a.Log
@@ -257,29 +257,10 @@ func inBatches(ctx context.Context, batch func() (int, error)) error {
 	return ctx.Err()
 }
 
-// setup is the one-time right to make the first account. It dies with its use and the process.
-type setup struct {
-	mu    sync.Mutex
-	token string // "" once used
-}
-
-// current returns the token that is still good, or "".
-func (s *setup) current() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.token
-}
-
-func (s *setup) use() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token = ""
-}
-
 // unclaimed reports whether the setup link is the only way in: there is no account yet. Once there
 // is one it does not ask the database again, not even if all accounts are deleted.
 func (a *App) unclaimed(ctx context.Context) (bool, error) {
-	if a.Registration == registrationOpen || a.setup.current() == "" {
+	if a.Registration == registrationOpen || a.claimed.Load() {
 		return false, nil
 	}
 	exist, err := a.store.Identities.Exist(ctx)
@@ -287,10 +268,22 @@ func (a *App) unclaimed(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if exist {
-		a.setup.use()
+		a.claimed.Store(true)
 	}
 	return !exist, nil
 }
+
+// setupToken returns the one-time right to make the first account, the same on every instance.
+func (a *App) setupToken(ctx context.Context) (string, error) {
+	secret, err := a.store.Secrets.Get(ctx, models.SecretSetup)
+	if err != nil {
+		return "", err
+	}
+	return base32.StdEncoding.EncodeToString(secret)[:setupTokenLength], nil
+}
+
+// setupTokenLength makes 130 bits.
+const setupTokenLength = 26
 
 // SetupURL returns the link that makes the first account, on the origin that is given where
 // BASE_URL is not set; "" where none is needed.
@@ -298,10 +291,14 @@ func (a *App) SetupURL(ctx context.Context, origin string) (string, error) {
 	if unclaimed, err := a.unclaimed(ctx); err != nil || !unclaimed {
 		return "", err
 	}
+	token, err := a.setupToken(ctx)
+	if err != nil {
+		return "", err
+	}
 	if a.baseOrigin != "" {
 		origin = a.baseOrigin
 	}
-	return origin + pathRegistration + "?" + url.Values{"setup": {a.setup.current()}}.Encode(), nil
+	return origin + pathRegistration + "?" + url.Values{"setup": {token}}.Encode(), nil
 }
 
 // seal hides and signs a value for its way through a browser; purpose keeps one kind of sealed

@@ -105,10 +105,10 @@ func TestTheSystemdUnitIsSound(t *testing.T) {
 
 func TestABackupOfARunningLatchkeyIsWhole(t *testing.T) {
 	installed(t, "sqlite3", "sqlite3")
-	s := newSite(t)
+	s := newSQLiteSite(t)
 	ada := s.signUp("ada@example.com")
 	token := ada.cookie("latchkey_session")
-	dir := filepath.Dir(s.file)
+	dir := filepath.Dir(s.file())
 
 	shell(t, dir, codeIn(t, "README.md", "sh", "VACUUM INTO"))
 	ada.open(ada.logoutURL())

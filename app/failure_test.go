@@ -79,7 +79,7 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 // requireNoLeak checks that an answer says nothing of the inside.
 func requireNoLeak(t *testing.T, site *site, res answer) {
 	t.Helper()
-	for _, inside := range []string{"SQL", "sql", "no such table", "SELECT", "sessions WHERE", "closed", "malformed", "disk", site.file, "gorm", ".go:", "goroutine", "runtime error"} {
+	for _, inside := range []string{"SQL", "sql", "no such table", "SELECT", "sessions WHERE", "closed", "malformed", "disk", site.file(), "gorm", ".go:", "goroutine", "runtime error"} {
 		require.NotContains(t, res.body, inside)
 	}
 }

@@ -119,6 +119,8 @@ type streams struct {
 	now   func() time.Time
 	most  int // maxStreams, but for tests
 	news  chan struct{}
+	// noticed is set while this process has notice of the ends that others make.
+	noticed atomic.Bool
 
 	mu        sync.Mutex
 	count     int
@@ -283,19 +285,27 @@ func (all *streams) finish(session uuid.UUID, why models.Reason) {
 	}
 }
 
-// run reads the ends of sessions, at once when this process makes one and now and then for those
-// that others make, until ctx is done. Without streams it leaves the database alone.
+// run reads the ends of sessions, at once when this process makes one or has notice of another's, and
+// now and then in any case, until ctx is done. Without streams it leaves the database alone.
 func (all *streams) run(ctx context.Context) {
 	defer all.close()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { all.listen(ctx) })
 	tick := time.NewTicker(readEndsEvery)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-all.news:
 		case <-tick.C:
+			if all.noticed.Load() && time.Since(last) < readEndsAnyway {
+				continue
+			}
 		}
+		last = time.Now()
 		all.read(ctx)
 	}
 }

@@ -2,10 +2,13 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
+	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 )
 
@@ -189,6 +192,60 @@ func noteEnds(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, sessi
 
 // insertBatch keeps one statement's variables within what every database takes.
 const insertBatch = 500
+
+// channel is where instances on one PostgreSQL tell each other that there are new ends.
+const channel = "latchkey_ends"
+
+// notify tells the other instances to look for new ends, where there are any. It comes after the
+// commit, since not every database that speaks PostgreSQL's protocol can notify; who is not told looks
+// anyway, only later.
+func (t table) notify(ctx context.Context) {
+	if t.postgres == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_, _ = t.postgres.Exec(ctx, "SELECT pg_notify($1, '')", channel) // nothing hangs on it
+}
+
+// ErrNoNotices means that PostgreSQL tells nobody of new ends: a pooler is in between, or it is another
+// database that speaks its protocol.
+var ErrNoNotices = errors.New("the database passes on no notices")
+
+// noticeWithin is how long a notice may take to be believed in.
+const noticeWithin = 2 * time.Second
+
+// Listen calls heard whenever there may be new ends, and first when it has made sure that it will hear
+// of them. It returns an error when the connection is lost or ctx is done, and nil with SQLite, which
+// has to be looked at.
+func (s Ends) Listen(ctx context.Context, heard func()) error {
+	if s.postgres == nil {
+		return nil
+	}
+	config := s.postgres.Config().ConnConfig
+	config.DialFunc = (&net.Dialer{Timeout: config.ConnectTimeout, KeepAlive: noticeWithin}).DialContext // it may be silent for days
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("listen for ends: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // whatever was wrong with it has been said
+
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoNotices, err)
+	}
+	s.notify(ctx)
+	probe, cancel := context.WithTimeout(ctx, noticeWithin)
+	_, err = conn.WaitForNotification(probe)
+	cancel()
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return ErrNoNotices
+	}
+	for err == nil {
+		heard()
+		_, err = conn.WaitForNotification(ctx)
+	}
+	return fmt.Errorf("listen for ends: %w", err)
+}
 
 // Last returns the number of the latest end, 0 if none is known.
 func (s Ends) Last(ctx context.Context) (int64, error) {

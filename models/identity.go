@@ -32,8 +32,9 @@ func NormalizeEmail(address string) string {
 // Identities keeps the accounts, each with its credentials.
 type Identities struct{ table }
 
-// Create adds an active account that signs in with a password. It returns ErrTaken if the address
-// has one, and with onlyFirst ErrNotFirst if there is any: of several at once, one wins.
+// Create adds an active account that signs in with a password, and removes SecretSetup. It returns
+// ErrTaken if the address has one; with onlyFirst ErrNotFirst if there is any, or no SecretSetup: of
+// several at once, one wins.
 func (s Identities) Create(ctx context.Context, email, name, passwordHash string, onlyFirst bool) (Identity, error) {
 	id, err := uuid.NewV4()
 	if err != nil {
@@ -45,12 +46,18 @@ func (s Identities) Create(ctx context.Context, email, name, passwordHash string
 	credential := Credential{IdentityID: id, Method: MethodPassword, Hash: passwordHash, CreatedAt: now, UpdatedAt: now}
 
 	err = s.write(ctx, func(tx *gorm.DB) error {
+		// The right to make the first account goes with any account. Of several who want to use it, all
+		// but one wait here, and then find it gone.
+		right, err := gorm.G[Secret](tx).Where("name = ?", SecretSetup).Delete(ctx)
+		if err != nil {
+			return err
+		}
 		if onlyFirst {
 			n, err := gorm.G[Identity](tx).Count(ctx, "id")
 			if err != nil {
 				return err
 			}
-			if n > 0 {
+			if right == 0 || n > 0 {
 				return ErrNotFirst
 			}
 		}

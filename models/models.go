@@ -4,9 +4,13 @@ package models
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // Errors that callers tell apart.
@@ -43,7 +47,9 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
 		t.file.inPlace = dialect.InPlace
 	}
-	if db.Name() == "sqlite" {
+	if dialect, ok := db.Dialector.(interface{ Pool() *pgxpool.Pool }); ok {
+		t.postgres = dialect.Pool()
+	} else {
 		t.turn = make(chan struct{}, 1)
 	}
 	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
@@ -58,6 +64,8 @@ func (s *Store) OnEnd(do func()) { *s.onEnd = do }
 type table struct {
 	db  *gorm.DB
 	now func() time.Time
+	// postgres is what db speaks to, nil where that is SQLite.
+	postgres *pgxpool.Pool
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.
 	turn chan struct{}
@@ -69,7 +77,8 @@ type table struct {
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
 const patience = 5 * time.Second
 
-// write runs do in a transaction when its turn has come.
+// write runs do in a transaction when its turn has come. It may run it more than once: the last one
+// counts.
 func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if t.turn != nil {
 		waiting, cancel := context.WithTimeout(ctx, patience)
@@ -87,10 +96,31 @@ func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if err := t.file.check(); err != nil {
 		return err
 	}
-	if err := t.db.WithContext(ctx).Transaction(do); err != nil {
+	err := t.db.WithContext(ctx).Transaction(do)
+	for try := 0; inTheWay(err) && try < maxRetries; try++ {
+		select {
+		case <-time.After(rand.N(retryPause << try)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err = t.db.WithContext(ctx).Transaction(do)
+	}
+	if err != nil {
 		return err
 	}
 	return t.file.check() // what was written to a file that has gone must not be promised to anybody
+}
+
+const (
+	maxRetries = 6
+	retryPause = 5 * time.Millisecond
+)
+
+// inTheWay reports whether a transaction failed only because others ran side by side: a deadlock or,
+// on databases that keep transactions apart more strictly than we need, a serialization failure.
+func inTheWay(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && (failure.Code == "40001" || failure.Code == "40P01")
 }
 
 // update is write for what returns how many rows it changed.
@@ -105,10 +135,24 @@ func (t table) update(ctx context.Context, do func(tx *gorm.DB) (int, error)) (n
 // ending is update for a transaction that ends sessions and returns how many.
 func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (int, error)) (int, error) {
 	n, err := t.update(ctx, do)
-	if err == nil && n > 0 && *t.onEnd != nil {
+	if err != nil || n == 0 {
+		return n, err
+	}
+	t.notify(ctx)
+	if *t.onEnd != nil {
 		(*t.onEnd)()
 	}
-	return n, err
+	return n, nil
+}
+
+// alone keeps others who ask for the same from going on before the transaction is over, where writers
+// run side by side. It needs nothing of the database but rows that can be locked.
+func (t table) alone(ctx context.Context, tx *gorm.DB, what string) error {
+	if t.postgres == nil {
+		return nil
+	}
+	return gorm.G[Secret](tx, clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).
+		Create(ctx, &Secret{Name: "lock:" + what, Value: []byte{}, CreatedAt: t.now()})
 }
 
 // Ping reads a table, so that a server whose database is gone does not call itself ready.

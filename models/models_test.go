@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/db"
+	"latchkey/db/pgtest"
 	"latchkey/models"
 )
 
@@ -23,7 +24,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	database, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"))
+	database, err := db.Open(t.Context(), pgtest.DSN(t, filepath.Join(t.TempDir(), "latchkey.db")))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close(database)) })
 	w := &world{t: t, db: database, now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}

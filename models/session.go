@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gofrs/uuid/v5"
+	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
@@ -143,7 +145,15 @@ func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash str
 const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at, s.expires_at, s.idle_seconds,
 	s.latest_expires_at, s.remember, s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
 	i.id, i.email, i.name, i.groups, i.active, i.state_changed_at, i.created_at, i.updated_at
-	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = ?`
+	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = $1`
+
+// columns are where those of byToken go.
+func (s *Session) columns() []any {
+	i := s.Identity
+	return []any{&s.ID, &s.AuthenticatedAt, &s.ConfirmedAt, &s.LastSeenAt, &s.ExpiresAt, &s.IdleSeconds,
+		&s.LatestExpiresAt, &s.Remember, &s.Method, &s.IPAddress, &s.UserAgent, &s.EndedAt, &s.EndReason,
+		&i.ID, &i.Email, &i.Name, &i.Groups, &i.Active, &i.StateChangedAt, &i.CreatedAt, &i.UpdatedAt}
+}
 
 // ByToken returns the session of a token, whether it is active or not, with its identity.
 // It returns ErrNotFound if the token is nobody's.
@@ -154,33 +164,46 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if err := s.file.checked(); err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
-	hash := hashToken(token)
-	identity := new(Identity)
-	session := Session{Token: token, TokenHash: hash, Identity: identity}
-	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
-	// error is lost, and its Scan panics, where the statement can't be prepared.
-	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, hash)
+	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}
+	read := s.readSQLite
+	if s.postgres != nil {
+		read = s.readPostgres
+	}
+	err := read(ctx, &session)
+	if errors.Is(err, ErrNotFound) {
+		return Session{}, err
+	}
 	if err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
+	}
+	session.IdentityID = session.Identity.ID
+	return session, nil
+}
+
+// readSQLite reads the session with that TokenHash.
+func (s Sessions) readSQLite(ctx context.Context, session *Session) error {
+	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
+	// error is lost, and its Scan panics, where the statement can't be prepared.
+	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, session.TokenHash)
+	if err != nil {
+		return err
 	}
 	defer rows.Close()
 	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return Session{}, fmt.Errorf("find a session: %w", err)
-		}
-		return Session{}, ErrNotFound
+		return cmp.Or(rows.Err(), ErrNotFound)
 	}
-	err = rows.Scan(
-		&session.ID, &session.AuthenticatedAt, &session.ConfirmedAt, &session.LastSeenAt, &session.ExpiresAt,
-		&session.IdleSeconds, &session.LatestExpiresAt, &session.Remember, &session.Method, &session.IPAddress,
-		&session.UserAgent, &session.EndedAt, &session.EndReason, &identity.ID, &identity.Email, &identity.Name,
-		&identity.Groups, &identity.Active,
-		&identity.StateChangedAt, &identity.CreatedAt, &identity.UpdatedAt)
-	if err != nil {
-		return Session{}, fmt.Errorf("find a session: %w", err)
+	return rows.Scan(session.columns()...)
+}
+
+// readPostgres is readSQLite for PostgreSQL, without database/sql in between.
+func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(session.columns()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
 	}
-	session.IdentityID = identity.ID
-	return session, nil
+	return err
 }
 
 // ByID returns a session with its identity, whether it is active or not. It returns ErrNotFound if
