@@ -101,9 +101,12 @@ func withstand(t *testing.T, f fault) {
 	requireKept(t, m.start(), c.sessions)
 }
 
-// newMachineOn is newMachine with its SQLite file elsewhere.
+// newMachineOn is newSQLiteMachine with its SQLite file elsewhere.
 func newMachineOn(t testing.TB, database string) *machine {
-	return &machine{t: t, dir: t.TempDir(), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1", "DATABASE_URL=sqlite:" + database}}
+	m := newSQLiteMachine(t)
+	m.dsn = "sqlite:" + database
+	m.env = append(m.env, "DATABASE_URL="+m.dsn)
+	return m
 }
 
 const crowdSize = 4
@@ -379,7 +382,7 @@ func lock(t *testing.T, database string, d time.Duration) {
 // gets nobody in and out until the server is restarted.
 func TestFaultReplacedDatabase(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	kept, other := s.signIn("ada@example.com"), s.signIn("ada@example.com")
@@ -410,7 +413,7 @@ func TestFaultReplacedDatabase(t *testing.T) {
 // Whose database is removed begins with a new one: nobody is signed in to that.
 func TestFaultRemovedDatabase(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	token := s.signIn("ada@example.com")
@@ -433,7 +436,7 @@ func TestFaultRemovedDatabase(t *testing.T) {
 // was is saved by the stop.
 func TestFaultRemovedWriteAheadLog(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	kept, ended := s.signIn("ada@example.com"), s.signIn("ada@example.com")

@@ -102,7 +102,7 @@ func TestSessionOutlivesAFailureOfTheDatabase(t *testing.T) {
 }
 
 func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
-	site := newSite(t, wide)
+	site := newSQLiteSite(t, wide)
 	ada := site.signUp("ada@example.com")
 	bob := site.visitor()
 	flow := bob.get("/auth/self-service/login/browser", asJSON)
