@@ -33,6 +33,7 @@ type cli struct {
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
+	Copy        copyCmd        `cmd:"" help:"Copy everything to another database, such as from SQLite to PostgreSQL. Nobody is signed out by it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -146,11 +147,11 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 	if address == "" {
 		address = "http://" + app.Reachable(listener.Addr().String())
 	}
-	fmt.Printf("Latchkey is at %s\n", address)
 	setup, err := latchkey.SetupURL(ctx, address)
 	if err != nil {
 		return err
 	}
+	fmt.Printf("Latchkey is at %s\n", address)
 	if setup != "" {
 		fmt.Printf("Make the first account: %s\n", setup)
 	}
@@ -158,9 +159,14 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 }
 
 func withDatabase(ctx context.Context, config *app.Config, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
-	database, err := open(ctx, config.DatabaseURL)
+	return withDatabaseOf(ctx, "DATABASE_URL", config.DatabaseURL, open, do)
+}
+
+// withDatabaseOf opens the database that a setting of that name gives, and closes it afterwards.
+func withDatabaseOf(ctx context.Context, setting, dsn string, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
+	database, err := open(ctx, dsn)
 	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return fmt.Errorf("%s: %w", setting, err)
 	}
 	return errors.Join(do(database), db.Close(database))
 }

@@ -55,7 +55,7 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 
 	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
 	if err != nil {
-		return nil, opening(name, err)
+		return nil, opening(name, errors.New(strings.ReplaceAll(err.Error(), "\n\t", " "))) // one line for each address
 	}
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe

@@ -78,6 +78,9 @@ func (s Identities) Create(ctx context.Context, email, name, passwordHash string
 
 // ByEmail returns the account of an address, disabled or not.
 func (s Identities) ByEmail(ctx context.Context, email string) (Identity, error) {
+	if strings.Contains(email, "\x00") {
+		return Identity{}, ErrNotFound // PostgreSQL can't even look for it
+	}
 	identity, err := gorm.G[Identity](s.db).Where("email = ?", NormalizeEmail(email)).Take(ctx)
 	if err != nil {
 		return Identity{}, fmt.Errorf("find an identity: %w", notFound(err))
