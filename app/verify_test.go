@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/db/pgtest"
 	"latchkey/models"
 )
 
@@ -104,6 +106,9 @@ func TestVerifySaysWhoItIs(t *testing.T) {
 		strings.Repeat("é", 400):  strings.Repeat("%C3%A9", 400),
 		"~!@#^&*()_+`-=[]\\;',./": "~!@#^&*()_+`-=[]\\;',./",
 	} {
+		if pgtest.On() && (strings.Contains(name, "\x00") || !utf8.ValidString(name)) {
+			continue // PostgreSQL does not store it
+		}
 		require.NoError(t, g.store.Identities.Rename(t.Context(), ada.ID, name))
 		sent := says().Get("Remote-Name")
 		require.Equal(t, written, sent)
