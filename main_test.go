@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		serveBare(address)
 		return
 	}
+	if os.Getenv(soaking) != "" {
+		serveSoaking()
+		return
+	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "latchkey"); err != nil {
 		panic(err)
@@ -66,6 +70,8 @@ type machine struct {
 	dir string
 	dsn string
 	env []string
+	// program is what runs; "" for the one that users build.
+	program string
 }
 
 // newMachine returns one where hashing is cheap.
@@ -98,7 +104,10 @@ func (m *machine) open() *gorm.DB {
 
 func (m *machine) command(args ...string) *exec.Cmd {
 	m.t.Helper()
-	path, err := binary()
+	path, err := m.program, error(nil)
+	if path == "" {
+		path, err = binary()
+	}
 	require.NoError(m.t, err)
 	cmd := exec.Command(path, args...)
 	cmd.Dir = m.dir

@@ -125,7 +125,7 @@ const (
 func (a *App) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { every(ctx, pruneEvery, a.prune) })
+	running.Go(func() { every(ctx, a.Keep.Every, a.prune) })
 	running.Go(func() { a.expire(ctx) })
 	running.Go(func() { a.watch(ctx) })
 	running.Go(func() { a.mend(ctx) })
@@ -249,8 +249,8 @@ func (a *App) prune(ctx context.Context) {
 		"failures": func() (int, error) {
 			return a.store.Activities.PruneFailures(ctx, now.Add(-a.SessionRetention), pruneBatch)
 		},
-		"ends":       func() (int, error) { return a.store.Ends.Prune(ctx, now.Add(-keepEnds), pruneBatch) },
-		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-keepDeliveries), pruneBatch) },
+		"ends":       func() (int, error) { return a.store.Ends.Prune(ctx, now.Add(-a.Keep.Ends), pruneBatch) },
+		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-a.Keep.Deliveries), pruneBatch) },
 		"attempts":   func() (int, error) { return a.store.Attempts.Prune(ctx, pruneBatch) },
 	} {
 		if err := inBatches(ctx, batch); err != nil && ctx.Err() == nil {

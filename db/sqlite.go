@@ -89,7 +89,8 @@ func sqliteDSN(path string) string {
 			"journal_mode(WAL)",
 			"synchronous(FULL)", // an answered logout survives a power cut
 			"foreign_keys(1)",
-			"cache_size(-1024)", // KiB; the system's cache has the rest
+			"journal_size_limit(16777216)", // bytes; a log that once had to be longer is cut back to that
+			"cache_size(-1024)",            // KiB; the system's cache has the rest
 		},
 		// A transaction that means to write waits for its turn at its start, where the busy
 		// timeout helps, and not in its middle, where SQLite can only refuse.
