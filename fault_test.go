@@ -453,3 +453,48 @@ func TestFaultRemovedWriteAheadLog(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.whoami(kept))
 	require.Equal(t, http.StatusNoContent, s.logout(kept).status)
 }
+
+// More people sign in than the cores can hash for. Who can't be served soon is told so, not counted as
+// who had a wrong password, and the others are served meanwhile.
+func TestFaultMoreSignInsThanCanBe(t *testing.T) {
+	const people, each, refusals = 8, 5, 150 // more than the wrong passwords that a network has free
+	m := newSQLiteMachine(t)
+	m.env = append(m.env, "PASSWORD_MEMORY=262144", "GOMAXPROCS=2") // slow, and on any machine as few at a time
+	for i := range people {
+		m.addUser(person(i))
+	}
+	s := m.start()
+	token := s.signIn(person(0))
+	var signedIn, refused atomic.Int64
+	var all sync.WaitGroup
+	for i := range people * each {
+		all.Go(func() {
+			for refused.Load() < refusals && !t.Failed() {
+				switch a := s.tryLogin(person(i%people), goodPassword); a.status {
+				case http.StatusOK:
+					signedIn.Add(1)
+				case http.StatusServiceUnavailable:
+					refused.Add(1)
+					if wait, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || wait < 1 {
+						t.Errorf("refused without a time to come back: %v", a.header)
+					}
+					time.Sleep(20 * time.Millisecond) // or there would be nothing but refusals
+				default:
+					t.Errorf("a right password is answered %d: %s %v", a.status, a.body, a.err)
+				}
+			}
+		})
+	}
+	s.await("refusals", func() bool {
+		if status := s.whoami(token); status != http.StatusOK {
+			t.Errorf("whoami is answered %d", status)
+		}
+		return refused.Load() >= refusals || t.Failed()
+	})
+	all.Wait()
+	t.Logf("%d sign-ins, %d refusals", signedIn.Load(), refused.Load())
+	require.NotZero(t, signedIn.Load())
+
+	require.Equal(t, http.StatusBadRequest, s.tryLogin(person(1), "a wrong password").status, "not yet too many")
+	require.Equal(t, http.StatusOK, s.tryLogin(person(1), goodPassword).status)
+}
