@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"latchkey/app/password"
+	"latchkey/models"
 )
 
 // All faults, those of a kill and of the clock included, are run by
@@ -460,8 +463,12 @@ func TestFaultMoreSignInsThanCanBe(t *testing.T) {
 	const people, each, refusals = 8, 5, 150 // more than the wrong passwords that a network has free
 	m := newSQLiteMachine(t)
 	m.env = append(m.env, "PASSWORD_MEMORY=262144", "GOMAXPROCS=2") // slow, and on any machine as few at a time
+	hash, err := password.NewHasher(password.Params{MemoryKiB: 262144}).Hash(t.Context(), goodPassword)
+	require.NoError(t, err)
+	store := models.New(m.open(), time.Now)
 	for i := range people {
-		m.addUser(person(i))
+		_, err := store.Identities.Create(t.Context(), person(i), "", hash, false)
+		require.NoError(t, err)
 	}
 	s := m.start()
 	token := s.signIn(person(0))

@@ -23,6 +23,7 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/app"
+	"latchkey/app/tracing"
 	"latchkey/db"
 )
 
@@ -93,6 +94,8 @@ const (
 	maxHeaderBytes = 1<<20 + 128<<10
 	// shutdownTimeout is less than the 30 seconds that hosts wait before they kill.
 	shutdownTimeout = 25 * time.Second
+	// flushTimeout is for the traces that are left, and fits into what is left of those 30 seconds.
+	flushTimeout = 3 * time.Second
 )
 
 // Run serves until it is told to stop, and then finishes what is under way.
@@ -100,6 +103,11 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200) // the heap is small: half the collections cost two megabytes
 	}
+	traces, err := tracing.FromEnvironment(ctx, version(), config.Log)
+	if err != nil {
+		return err
+	}
+	config.Traces = traces
 	return withDatabase(ctx, config, db.Open, func(database *gorm.DB) error {
 		latchkey, err := app.New(*config, database)
 		if err != nil {
@@ -114,6 +122,13 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Address())
 		if err != nil {
 			return fmt.Errorf("%w; choose another address with LISTEN or PORT", err)
+		}
+		if handler := latchkey.Metrics(); handler != nil {
+			metrics, err := serveMetrics(ctx, config, handler)
+			if err != nil {
+				return err
+			}
+			defer metrics.Close()
 		}
 		if err := announce(ctx, config, latchkey, listener); err != nil {
 			return err
@@ -147,6 +162,9 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		}
 		stop()
 		running.Wait()
+		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		traces.Shutdown(flushing)
 		return err
 	})
 }
@@ -212,10 +230,30 @@ func (versionCmd) Run() error {
 	if !ok {
 		return errors.New("this binary does not know its version")
 	}
-	version := info.Main.Version
-	if version == "" {
-		version = "(devel)"
-	}
-	fmt.Printf("latchkey %s %s\n", version, info.GoVersion)
+	fmt.Println(describeBuild(info))
 	return nil
+}
+
+// describeBuild says in a line what Go has noted in the binary.
+func describeBuild(info *debug.BuildInfo) string {
+	line := "latchkey " + version()
+	noted := map[string]string{}
+	for _, setting := range info.Settings {
+		noted[setting.Key] = setting.Value
+	}
+	if commit := noted["vcs.revision"]; commit != "" {
+		line += " of commit " + commit
+		if noted["vcs.modified"] == "true" {
+			line += " with changes since"
+		}
+		line += " at " + noted["vcs.time"]
+	}
+	return line + ", " + info.GoVersion
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

@@ -215,7 +215,7 @@ func TestAnnouncesBaseURL(t *testing.T) {
 }
 
 func TestDatabaseIsItsOwnersAlone(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.start()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(m.database() + suffix)

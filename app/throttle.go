@@ -39,7 +39,7 @@ const (
 // succeeds or could not be made, even if its client has gone.
 func (a *App) tryPassword(c *gin.Context, email, pass, hash string) (stale bool, err error) {
 	ctx := c.Request.Context()
-	if a.hasher.Busy() { // before two writes that would come to nothing
+	if a.hasher.Busy(ctx) { // before two writes that would come to nothing
 		return false, password.ErrBusy
 	}
 	email = models.NormalizeEmail(email)
@@ -74,7 +74,7 @@ func (a *App) tryPassword(c *gin.Context, email, pass, hash string) (stale bool,
 	switch {
 	case err != nil: // it was not looked at
 		if err := a.store.Attempts.Succeeded(lasting, nil, append(takenBack, cleared...)); err != nil {
-			a.Log.Error("attempt not taken back", slog.Any("error", err))
+			a.Log.ErrorContext(ctx, "attempt not taken back", slog.Any("error", err))
 		}
 		return false, err
 	case !ok:

@@ -326,7 +326,8 @@ func TestAccessNeedsToKnowTheHost(t *testing.T) {
 	g.in("ada@example.com", "staff")
 	twice := func(h http.Header) { h["X-Forwarded-Host"] = []string{"wiki.example.com", "wiki.example.com"} }
 	for _, h := range []header{with("X-Forwarded-Host", ""), with("Host", "wiki.example.com"), twice, with("X-Forwarded-Host", "wiki.example.com, wiki.example.com"),
-		with("X-Forwarded-Host", "wiki.example.com/"), with("X-Forwarded-Host", "wiki_.example.com:x"), with("Forwarded", "host=wiki.example.com")} {
+		with("X-Forwarded-Host", "wiki.example.com/"), with("X-Forwarded-Host", "wiki_.example.com:x"),
+		with("X-Forwarded-Host", "wiki.example.com:1:0"), with("X-Forwarded-Host", "wiki.example.com：1"), with("Forwarded", "host=wiki.example.com")} {
 		res := g.visitor().get("/auth/verify", h, g.as("ada@example.com"))
 		res.requireError(http.StatusForbidden, "")
 		require.Contains(t, res.text("error.reason"), "X-Forwarded-Host")

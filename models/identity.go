@@ -136,14 +136,14 @@ func (s Identities) Disable(ctx context.Context, id uuid.UUID) error {
 
 func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) error {
 	now := s.now()
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).
 			Set(set("active", active), set("state_changed_at", now), set("updated_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
 		if err != nil || active {
-			return 0, err
+			return nil, err
 		}
 		return end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
 	})
@@ -155,10 +155,10 @@ func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) er
 
 // Delete ends a person's sessions, and removes their account with all that belongs to it.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
 		if err == nil && n == 0 {

@@ -92,6 +92,29 @@ type Hasher struct {
 	admitted chan struct{} // holds one for each hash that waits or runs
 	running  chan struct{} // holds one for each hash that runs
 	took     atomic.Int64  // nanoseconds of a hash, the last ones counting most
+	onHash   func(context.Context, Hashing)
+}
+
+// Hashing is how a hash went.
+type Hashing struct {
+	Asked, Began, Ended time.Time // Began is zero if it never did
+	Refused             bool      // with ErrBusy
+}
+
+// OnHash has do called after every hash that was asked for. Set it before the Hasher is used.
+func (h *Hasher) OnHash(do func(context.Context, Hashing)) { h.onHash = do }
+
+// Load is how much a Hasher has to do.
+type Load struct {
+	Running, MaxRunning int
+	Waiting, MaxWaiting int
+}
+
+// Load returns how much there is to do right now.
+func (h *Hasher) Load() Load {
+	running := len(h.running)
+	return Load{Running: running, MaxRunning: cap(h.running),
+		Waiting: max(len(h.admitted)-running, 0), MaxWaiting: cap(h.admitted) - cap(h.running)}
 }
 
 // NewHasher returns a Hasher that makes hashes with p. It panics if p isn't valid.
@@ -168,8 +191,17 @@ func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 }
 
 // Busy reports whether a hash that is asked for now would be refused, or wait in vain: who has other
-// work to do before it can save that.
-func (h *Hasher) Busy() bool {
+// work to do before it can save that. It counts as one that was refused.
+func (h *Hasher) Busy(ctx context.Context) bool {
+	busy := h.busy()
+	if busy && h.onHash != nil {
+		now := time.Now()
+		h.onHash(ctx, Hashing{Asked: now, Ended: now, Refused: true})
+	}
+	return busy
+}
+
+func (h *Hasher) busy() bool {
 	waiting := len(h.admitted) + 1 - cap(h.running)
 	return len(h.admitted) == cap(h.admitted) || time.Duration(waiting)*h.pace() > RetryAfter
 }
@@ -193,10 +225,29 @@ func (h *Hasher) leave(began time.Time) {
 
 // enter waits for a turn to hash. The caller must call leave after it.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+	if h.onHash == nil {
+		return h.queue(ctx)
+	}
+	done := Hashing{Asked: time.Now()}
+	stop, err := h.queue(ctx)
+	if err != nil {
+		done.Ended, done.Refused = time.Now(), errors.Is(err, ErrBusy)
+		h.onHash(ctx, done)
+		return nil, err
+	}
+	done.Began = time.Now()
+	return func() {
+		stop()
+		done.Ended = time.Now()
+		h.onHash(ctx, done)
+	}, nil
+}
+
+func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if h.Busy() {
+	if h.busy() {
 		return nil, ErrBusy
 	}
 	select {

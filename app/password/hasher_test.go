@@ -226,13 +226,13 @@ func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		inTime := int(RetryAfter/time.Second) * runtime.GOMAXPROCS(0)
 		results := make(chan error, inTime)
 		for range inTime {
-			require.False(t, h.Busy())
+			require.False(t, h.Busy(t.Context()))
 			go func() { results <- h.VerifyNobody(t.Context(), "correct horse battery") }()
 			synctest.Wait()
 		}
 		before := time.Now()
 
-		require.True(t, h.Busy())
+		require.True(t, h.Busy(t.Context()))
 		require.ErrorIs(t, h.VerifyNobody(t.Context(), "one too many"), ErrBusy)
 
 		require.Zero(t, time.Since(before), "nobody waited")
@@ -240,7 +240,7 @@ func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		for range inTime {
 			require.NoError(t, <-results)
 		}
-		require.False(t, h.Busy())
+		require.False(t, h.Busy(t.Context()))
 	})
 }
 
