@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		serveBare(address)
 		return
 	}
+	if os.Getenv(soaking) != "" {
+		serveSoaking()
+		return
+	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "latchkey"); err != nil {
 		panic(err)
@@ -66,6 +70,8 @@ type machine struct {
 	dir string
 	dsn string
 	env []string
+	// program is what runs; "" for the one that users build.
+	program string
 }
 
 // newMachine returns one where hashing is cheap.
@@ -98,7 +104,10 @@ func (m *machine) open() *gorm.DB {
 
 func (m *machine) command(args ...string) *exec.Cmd {
 	m.t.Helper()
-	path, err := binary()
+	path, err := m.program, error(nil)
+	if path == "" {
+		path, err = binary()
+	}
 	require.NoError(m.t, err)
 	cmd := exec.Command(path, args...)
 	cmd.Dir = m.dir
@@ -276,6 +285,7 @@ func (s *server) kill() {
 // answer is what came back from the server; err where nothing did.
 type answer struct {
 	status int
+	header http.Header
 	body   string
 	err    error
 }
@@ -325,7 +335,7 @@ func (s *server) send(ctx context.Context, method, target, token string, body an
 	}
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
-	return answer{status: res.StatusCode, body: string(got), err: err}
+	return answer{status: res.StatusCode, header: res.Header, body: string(got), err: err}
 }
 
 // register makes an account as a program does; setup is a setup link or "".

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -61,6 +62,12 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		latchkey, err := app.New(*config, database)
 		if err != nil {
 			return err
+		}
+		if os.Getenv("GOMAXPROCS") == "" {
+			// As many hash as there are cores. With no more threads than that, all others would wait
+			// for Go to take a core from them, 10 ms each time; the system's scheduler shares the cores
+			// in shorter turns, and who has waited goes first.
+			runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 		}
 		listener := socket
 		if listener == nil {

@@ -89,7 +89,8 @@ func sqliteDSN(path string, pragmas ...string) string {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
 			"synchronous(FULL)", // an answered logout survives a power cut
 			"foreign_keys(1)",
-			"cache_size(-1024)", // KiB; the system's cache has the rest
+			"journal_size_limit(16777216)", // bytes; a log that once had to be longer is cut back to that
+			"cache_size(-1024)",            // KiB; the system's cache has the rest
 		}, pragmas...),
 		// A transaction that means to write waits for its turn at its start, where the busy
 		// timeout helps, and not in its middle, where SQLite can only refuse.
