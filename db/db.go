@@ -18,6 +18,8 @@ import (
 	"gorm.io/gorm/logger"
 	driver "modernc.org/sqlite" // registers itself as "sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"latchkey/db/lookup"
 )
 
 // maxConns bounds the open connections to a SQLite file, and with them the memory for its page
@@ -75,6 +77,9 @@ func open(ctx context.Context, dsn string, create int) (*gorm.DB, error) {
 	if err := migrate(db.WithContext(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the database %s up to date: %w", path, err), pool.Close())
 	}
+	if err := db.Use(lookup.New(path, busyTimeout)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the database %s: %w", path, err), pool.Close())
+	}
 	return db, nil
 }
 
@@ -103,7 +108,10 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	return pool.Close()
+	if rows, ok := db.Plugins[lookup.Name].(*lookup.Pool); ok {
+		err = rows.Close()
+	}
+	return errors.Join(err, pool.Close())
 }
 
 func sqlitePath(dsn string) (string, error) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"latchkey/db/lookup"
 )
 
 // Errors that callers tell apart.
@@ -43,7 +45,8 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 	if db.Name() == "sqlite" {
 		t.turn = make(chan struct{}, 1)
 	}
-	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
+	rows, _ := db.Plugins[lookup.Name].(*lookup.Pool)
+	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t, rows}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
 		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd}
 }
 
