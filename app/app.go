@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,6 +41,8 @@ type App struct {
 	outbox    outbox
 	streams   *streams
 	engine    *gin.Engine
+	// lastLocal is the last host that was found to be one of this machine.
+	lastLocal atomic.Pointer[string]
 }
 
 // New builds the application on a database that package db has opened. Call Run too.
