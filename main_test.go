@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/db"
+	"latchkey/db/pgtest"
 )
 
 // goodPassword is everybody's in these tests.
@@ -63,20 +64,33 @@ var binary = sync.OnceValues(func() (string, error) {
 type machine struct {
 	t   testing.TB
 	dir string
+	dsn string
 	env []string
 }
 
 // newMachine returns one where hashing is cheap.
 func newMachine(t testing.TB) *machine {
-	return &machine{t: t, dir: t.TempDir(), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1"}}
+	m := newSQLiteMachine(t)
+	if pgtest.On() {
+		m.dsn = pgtest.New(t)
+		m.env = append(m.env, "DATABASE_URL="+m.dsn)
+	}
+	return m
 }
 
-func (m *machine) database() string { return filepath.Join(m.dir, "latchkey.db") }
+// newSQLiteMachine is newMachine with SQLite, whatever the tests are to use.
+func newSQLiteMachine(t testing.TB) *machine {
+	dir := t.TempDir()
+	return &machine{t: t, dir: dir, dsn: "sqlite:" + filepath.Join(dir, "latchkey.db"), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1"}}
+}
+
+// database returns where the SQLite file is.
+func (m *machine) database() string { return strings.TrimPrefix(m.dsn, "sqlite:") }
 
 // open opens the database beside whoever else has.
 func (m *machine) open() *gorm.DB {
 	m.t.Helper()
-	database, err := db.Open(m.t.Context(), "sqlite:"+m.database())
+	database, err := db.Open(m.t.Context(), m.dsn)
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { require.NoError(m.t, db.Close(database)) })
 	return database
@@ -101,7 +115,11 @@ type result struct {
 // run runs a command to its end.
 func (m *machine) run(stdin string, args ...string) result {
 	m.t.Helper()
-	cmd := m.command(args...)
+	return m.finish(m.command(args...), stdin)
+}
+
+func (m *machine) finish(cmd *exec.Cmd, stdin string) result {
+	m.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()
@@ -124,7 +142,11 @@ func (m *machine) do(stdin string, args ...string) string {
 // refuse runs a command that must fail with one sentence on standard error, and returns that.
 func (m *machine) refuse(stdin string, args ...string) string {
 	m.t.Helper()
-	r := m.run(stdin, args...)
+	return m.refused(m.run(stdin, args...))
+}
+
+func (m *machine) refused(r result) string {
+	m.t.Helper()
 	require.NotZero(m.t, r.code, r.stdout)
 	require.Empty(m.t, r.stdout)
 	require.Regexp(m.t, `^latchkey: error: [^\n]+\n$`, r.stderr)
@@ -153,7 +175,11 @@ var announcement = regexp.MustCompile(`^Latchkey is at (\S+)\n(?:Make the first 
 // start starts a server on a free port and waits until it is ready.
 func (m *machine) start(args ...string) *server {
 	m.t.Helper()
-	cmd := m.command(args...)
+	return m.launch(m.command(args...))
+}
+
+func (m *machine) launch(cmd *exec.Cmd) *server {
+	m.t.Helper()
 	cmd.Env = append([]string{"LISTEN=localhost:0"}, cmd.Env...)
 	// Files, since what has been printed can be read from them at any time without waiting.
 	stdout, err := os.CreateTemp(m.dir, "stdout")
@@ -236,6 +262,7 @@ func (s *server) ended() int {
 // stop stops it as hosts do.
 func (s *server) stop() {
 	s.t.Helper()
+	http.DefaultClient.CloseIdleConnections() // or the server gives them time to be let go
 	s.signal(syscall.SIGTERM)
 	require.Zero(s.t, s.ended(), s.logged())
 }

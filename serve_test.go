@@ -40,15 +40,22 @@ func TestOnlyTheSetupLinkMakesTheFirstAccount(t *testing.T) {
 	require.Equal(t, 1, strings.Count(m.do("", "user", "list"), "@"))
 }
 
-func TestSetupLinkDiesWithItsProcess(t *testing.T) {
+func TestSetupLinkIsTheSameOnEveryInstanceAndForOneAccount(t *testing.T) {
 	m := newMachine(t)
-	first := m.start()
-	first.stop()
-	second := m.start()
+	first, second := m.start(), m.start()
+	_, token, _ := strings.Cut(first.setup, "?setup=")
+	require.Equal(t, second.url+"/auth/registration?setup="+token, second.setup)
+	second.stop()
+	second = m.start()
+	require.Contains(t, second.setup, token, "a restart changes nothing")
 
-	require.NotEqual(t, first.setup, second.setup)
-	require.Equal(t, http.StatusForbidden, second.register("stranger@example.com", first.setup).status)
-	require.Equal(t, http.StatusOK, second.register("ada@example.com", second.setup).status)
+	require.Equal(t, http.StatusOK, second.register("ada@example.com", first.setup).status)
+	require.Equal(t, http.StatusForbidden, first.register("stranger@example.com", first.setup).status)
+
+	m.do("", "user", "delete", "ada@example.com")
+	require.Equal(t, http.StatusForbidden, first.register("stranger@example.com", first.setup).status, "it has known an account")
+	first.stop()
+	require.NotContains(t, m.start().setup, token, "another link for another first account")
 }
 
 func TestSetupLinkDiesWithAnAccountMadeElsewhere(t *testing.T) {
@@ -105,7 +112,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	}
 	require.Greater(t, settings, 20)
 	for _, command := range []string{"serve", "user add", "user list", "user disable", "user enable", "user delete",
-		"user password", "session list", "session end", "healthcheck", "version"} {
+		"user password", "session list", "session end", "backup", "check", "healthcheck", "version"} {
 		require.Contains(t, help, "\n  "+command+" ")
 	}
 }
@@ -113,7 +120,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 func TestWrongSettingStopsTheStart(t *testing.T) {
 	for _, setting := range []string{
 		"LISTEN=nowhere", "LISTEN=localhost:99999", "LISTEN=localhost:http:80", "PORT=web", "PORT=70000",
-		"DATABASE_URL=postgres://localhost/latchkey", "DATABASE_URL=sqlite:", "DATABASE_URL=sqlite:no/such/directory/latchkey.db",
+		"DATABASE_URL=postgres://localhost:1/latchkey", "DATABASE_URL=postgres://localhost:x/latchkey", "DATABASE_URL=sqlite:", "DATABASE_URL=sqlite:no/such/directory/latchkey.db",
 		"BASE_URL=example.com", "BASE_URL=https://example.com/auth", "COOKIE_DOMAIN=example.com",
 		"ALLOWED_RETURN_URLS=app.example.com", "LOGIN_RETURN_URL=javascript:alert(1)", "LOGOUT_RETURN_URL=//example.com",
 		"CORS_ALLOWED_ORIGINS=*", "TRUSTED_PROXIES=proxy.example.com", "LOG_LEVEL=loud", "DEV=perhaps", "REGISTRATION=ajar",
@@ -208,7 +215,7 @@ func TestAnnouncesBaseURL(t *testing.T) {
 }
 
 func TestDatabaseIsItsOwnersAlone(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.start()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(m.database() + suffix)

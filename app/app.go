@@ -3,9 +3,8 @@ package app
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +17,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"gorm.io/gorm"
 
+	"latchkey/app/metrics"
 	"latchkey/app/password"
+	"latchkey/app/tracing"
 	"latchkey/models"
 )
 
@@ -35,14 +36,17 @@ type App struct {
 	docs      file
 	crossing  *http.CrossOriginProtection
 	cookies   cookies
-	lines     lines // of who tries a password
-	setup     setup
-	notes     chan note // on their way to the database
+	lines     lines       // of who tries a password
+	claimed   atomic.Bool // there is, or was, an account
+	notes     chan note   // on their way to the database
 	outbox    outbox
 	streams   *streams
+	trouble   trouble          // with the database
+	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
 	// lastLocal is the last host that was found to be one of this machine.
 	lastLocal atomic.Pointer[string]
+	draining  atomic.Bool
 }
 
 // New builds the application on a database that package db has opened. Call Run too.
@@ -50,6 +54,9 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	settings, err := config.check()
 	if err != nil {
 		return nil, err
+	}
+	if settings.Traces != nil {
+		settings.Log = tracing.Logger(settings.Log)
 	}
 	a := &App{
 		settings: settings,
@@ -59,15 +66,21 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		crossing: http.NewCrossOriginProtection(),
 		cookies:  newCookies(settings),
 		lines:    lines{all: map[string]*line{}},
-		setup:    setup{token: rand.Text()},
 		notes:    make(chan note, 256),
 	}
+	a.trouble.log = a.Log
 	a.streams = newStreams(a.store, a.Now, a.Log)
 	a.outbox = outbox{wake: make(chan struct{}, 1), busy: map[string]int{}}
 	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
 		return nil, err
 	}
-	a.store.OnEnd(func() {
+	if err := a.observe(database); err != nil {
+		return nil, err
+	}
+	a.store.OnEnd(func(ended models.Ended) {
+		for reason, n := range ended {
+			a.metrics.SessionsEnded(string(reason), n)
+		}
 		a.streams.poke()
 		a.outbox.rouse()
 	})
@@ -78,12 +91,8 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), "logout"); err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
-	}
-	if a.sealer, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
+	if a.sealer, err = newSealer(key); err != nil {
+		return nil, err
 	}
 	if a.assets, err = newAssets(settings); err != nil {
 		return nil, err
@@ -107,7 +116,16 @@ func New(config Config, database *gorm.DB) (*App, error) {
 }
 
 // ServeHTTP answers every request.
-func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.engine.ServeHTTP(w, r) }
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	a.engine.ServeHTTP(w, r)
+}
+
+// Drain prepares for the end of the process: from now on every answer asks its client to let go of
+// the connection, and /auth/health/ready sends load balancers elsewhere.
+func (a *App) Drain() { a.draining.Store(true) }
 
 const (
 	pruneEvery = 10 * time.Minute
@@ -128,6 +146,7 @@ func (a *App) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { every(ctx, pruneEvery, a.prune) })
 	running.Go(func() { a.expire(ctx) })
+	running.Go(func() { a.watch(ctx) })
 	running.Go(func() { a.deliver(ctx) })
 	running.Go(func() { a.streams.run(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
@@ -212,6 +231,19 @@ func (a *App) expire(ctx context.Context) {
 	})
 }
 
+// watchEvery is how long a database that has gone may go on being asked.
+const watchEvery = time.Second
+
+// watch has the log say when the database is out of reach, and when it is back, until ctx is done.
+func (a *App) watch(ctx context.Context) {
+	trouble := outage{log: a.Log, what: "reaching the database"}
+	every(ctx, watchEvery, func(ctx context.Context) {
+		timely, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		trouble.note(ctx, a.store.Ping(timely))
+	})
+}
+
 func (a *App) prune(ctx context.Context) {
 	now := a.Now()
 	for what, batch := range map[string]func() (int, error){
@@ -244,29 +276,10 @@ func inBatches(ctx context.Context, batch func() (int, error)) error {
 	return ctx.Err()
 }
 
-// setup is the one-time right to make the first account. It dies with its use and the process.
-type setup struct {
-	mu    sync.Mutex
-	token string // "" once used
-}
-
-// current returns the token that is still good, or "".
-func (s *setup) current() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.token
-}
-
-func (s *setup) use() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token = ""
-}
-
 // unclaimed reports whether the setup link is the only way in: there is no account yet. Once there
 // is one it does not ask the database again, not even if all accounts are deleted.
 func (a *App) unclaimed(ctx context.Context) (bool, error) {
-	if a.Registration == registrationOpen || a.setup.current() == "" {
+	if a.Registration == registrationOpen || a.claimed.Load() {
 		return false, nil
 	}
 	exist, err := a.store.Identities.Exist(ctx)
@@ -274,10 +287,22 @@ func (a *App) unclaimed(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if exist {
-		a.setup.use()
+		a.claimed.Store(true)
 	}
 	return !exist, nil
 }
+
+// setupToken returns the one-time right to make the first account, the same on every instance.
+func (a *App) setupToken(ctx context.Context) (string, error) {
+	secret, err := a.store.Secrets.Get(ctx, models.SecretSetup)
+	if err != nil {
+		return "", err
+	}
+	return base32.StdEncoding.EncodeToString(secret)[:setupTokenLength], nil
+}
+
+// setupTokenLength makes 130 bits.
+const setupTokenLength = 26
 
 // SetupURL returns the link that makes the first account, on the origin that is given where
 // BASE_URL is not set; "" where none is needed.
@@ -285,16 +310,20 @@ func (a *App) SetupURL(ctx context.Context, origin string) (string, error) {
 	if unclaimed, err := a.unclaimed(ctx); err != nil || !unclaimed {
 		return "", err
 	}
+	token, err := a.setupToken(ctx)
+	if err != nil {
+		return "", err
+	}
 	if a.baseOrigin != "" {
 		origin = a.baseOrigin
 	}
-	return origin + pathRegistration + "?" + url.Values{"setup": {a.setup.current()}}.Encode(), nil
+	return origin + pathRegistration + "?" + url.Values{"setup": {token}}.Encode(), nil
 }
 
 // seal hides and signs a value for its way through a browser; purpose keeps one kind of sealed
 // value from being taken for another.
 func (a *App) seal(purpose string, value []byte) []byte {
-	return a.sealer.Seal(nil, nil, value, []byte(purpose))
+	return a.sealer.Seal(nil, nil, value, []byte(purpose)) // #nosec G407 -- this cipher draws its own nonce
 }
 
 var errSeal = errors.New("not sealed here")

@@ -28,7 +28,9 @@ type hole struct {
 
 const (
 	// readEndsEvery is how long an end that another process makes may go unnoticed.
-	readEndsEvery   = 500 * time.Millisecond
+	readEndsEvery = 500 * time.Millisecond
+	// readEndsAnyway is the same where there is notice of them, which may get lost.
+	readEndsAnyway  = 5 * time.Second
 	readEndsTimeout = 5 * time.Second
 	endsBatch       = 1000
 	// recheckEvery is how often every stream's session is looked up, whatever was read of ends: those
@@ -58,10 +60,36 @@ func (all *streams) follow(ctx context.Context) error {
 	return nil
 }
 
+// listenAgain is the pause after notices have failed.
+const listenAgain = 2 * time.Second
+
+// listen has the ends that other instances make read at once, as far as the database gives notice of
+// them, until ctx is done.
+func (all *streams) listen(ctx context.Context) {
+	trouble := outage{log: all.trouble.log, what: "notice of ends on other instances, which are now looked for every " + readEndsEvery.String() + ","}
+	for ctx.Err() == nil {
+		err := all.store.Ends.Listen(ctx, func() {
+			trouble.note(ctx, nil)
+			all.noticed.Store(true)
+			all.poke()
+		})
+		if err == nil {
+			return
+		}
+		trouble.note(ctx, err)
+		all.noticed.Store(false)
+		all.poke()
+		select {
+		case <-time.After(listenAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
 func (all *streams) read(ctx context.Context) {
 	all.reading.Lock()
 	defer all.reading.Unlock()
-	if all.none() {
+	if all.howMany() == 0 {
 		all.tail = tail{}
 	}
 	if !all.tail.known {
@@ -74,12 +102,6 @@ func (all *streams) read(ctx context.Context) {
 		err = all.recheck(timely)
 	}
 	all.trouble.note(ctx, err)
-}
-
-func (all *streams) none() bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.count == 0
 }
 
 // readEnds tells the streams of all ends since the last time, and of those that were late.

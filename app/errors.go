@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -80,6 +81,7 @@ var (
 	errRegistrationShut = &problem{code: http.StatusForbidden, id: "self_service_flow_disabled", reason: "Registration is closed. Ask whoever runs this site for an account."}
 	errTooMany          = &problem{code: http.StatusTooManyRequests, id: "too_many_attempts"}
 	errBusy             = &problem{code: http.StatusServiceUnavailable, reason: "Too much is going on at this moment. Try again in a few seconds.", retryAfter: password.RetryAfter}
+	errUnavailable      = &problem{code: http.StatusServiceUnavailable, reason: "The database can't be used at this moment. Try again in a few seconds; if it goes on, tell whoever runs this site the request id.", retryAfter: unavailableRetryAfter}
 	errGone             = &problem{code: http.StatusServiceUnavailable, reason: "The request was given up before it was answered."}
 	errNotFound         = &problem{code: http.StatusNotFound, reason: "There is nothing at this address. Check it for typing errors."}
 	errBadRequest       = &problem{code: http.StatusBadRequest}
@@ -157,12 +159,40 @@ var jsonPaths = map[string]bool{
 	"/auth/openapi.json":                    true,
 	"/auth/health/alive":                    true,
 	"/auth/health/ready":                    true,
+	PathSeen:                                true,
 }
 
 func setRetryAfter(c *gin.Context, p *problem) {
 	if p.retryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
+}
+
+// unavailableRetryAfter is long enough for a lock to go, and short for a person.
+const unavailableRetryAfter = 5 * time.Second
+
+// trouble logs that the database can't be used, and again now and then: a line for each request
+// would fill the disk, which may be what is wrong.
+type trouble struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	logged time.Time
+	silent int // requests since then
+}
+
+const troubleEvery = 10 * time.Second
+
+func (t *trouble) note(ctx context.Context, err error, request string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.logged.IsZero() && time.Since(t.logged) < troubleEvery {
+		t.silent++
+		return
+	}
+	t.log.ErrorContext(ctx, "the database can't be used; requests are answered with 503", slog.String("request", request),
+		slog.Int("failed_since_last_line", t.silent), slog.Any("error", err))
+	t.logged, t.silent = time.Now(), 0
 }
 
 // explain turns any error into what may be told of it.
@@ -176,6 +206,11 @@ func (a *App) explain(c *gin.Context, err error) *problem {
 		return errBusy
 	case errors.Is(err, context.Canceled):
 		return errGone
+	case models.Unavailable(err):
+		a.trouble.note(c.Request.Context(), err, requestID(c))
+		unavailable := *errUnavailable
+		unavailable.cause = err
+		return &unavailable
 	case errors.As(err, &tooLarge):
 		return &problem{code: http.StatusRequestEntityTooLarge,
 			reason: fmt.Sprintf("The request is too large: %d bytes are the most.", tooLarge.Limit)}

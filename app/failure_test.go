@@ -43,7 +43,7 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 	for why, fail := range map[string]func(s *site){
 		"the connections are closed": func(s *site) { require.NoError(t, db.Close(s.db)) },
 		"the tables are gone": func(s *site) {
-			for _, table := range []string{"sessions", "attempts", "credentials", "identities"} {
+			for _, table := range []string{"sessions", "attempts", "credentials", "failures", "identities"} {
 				require.NoError(t, s.db.Exec("DROP TABLE "+table).Error)
 			}
 		},
@@ -79,7 +79,7 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 // requireNoLeak checks that an answer says nothing of the inside.
 func requireNoLeak(t *testing.T, site *site, res answer) {
 	t.Helper()
-	for _, inside := range []string{"SQL", "sql", "no such table", "SELECT", "sessions WHERE", "closed", "malformed", "disk", site.file, "gorm", ".go:", "goroutine", "runtime error"} {
+	for _, inside := range []string{"SQL", "sql", "no such table", "SELECT", "sessions WHERE", "closed", "malformed", "disk", site.file(), "gorm", ".go:", "goroutine", "runtime error"} {
 		require.NotContains(t, res.body, inside)
 	}
 }
@@ -99,4 +99,42 @@ func TestSessionOutlivesAFailureOfTheDatabase(t *testing.T) {
 	ada.open("/auth/login").requireError(http.StatusInternalServerError, "")
 	require.NoError(t, site.db.Exec("ALTER TABLE away RENAME TO sessions").Error)
 	require.True(t, ada.signedIn())
+}
+
+func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
+	site := newSQLiteSite(t, wide)
+	ada := site.signUp("ada@example.com")
+	bob := site.visitor()
+	flow := bob.get("/auth/self-service/login/browser", asJSON)
+	logout := ada.logoutURL()
+	login := func(as header) answer {
+		return bob.send(http.MethodPost, flow.text("ui.action"), "method=password&identifier=ada%40example.com&password=correct+horse+battery&csrf_token="+flow.csrfToken(),
+			as, with("Content-Type", typeForm))
+	}
+	pool, err := site.db.DB()
+	require.NoError(t, err)
+	pool.SetMaxOpenConns(1) // which the next line is for
+	require.NoError(t, site.db.Exec("PRAGMA query_only = 1").Error)
+
+	for _, as := range []header{asPage, asJSON} {
+		for range 3 {
+			res := ada.get(logout, as).in(t)
+			res.requireError(http.StatusServiceUnavailable, "")
+			require.Equal(t, "5", res.header.Get("Retry-After"))
+			require.Empty(t, res.header.Get("Set-Cookie"), "nobody is signed out by it")
+			requireNoLeak(t, site, res)
+			require.True(t, ada.signedIn())
+		}
+		res := login(as).in(t)
+		require.Equal(t, http.StatusServiceUnavailable, res.status)
+		require.Equal(t, "5", res.header.Get("Retry-After"))
+		require.Contains(t, res.body, "Try again in a few seconds")
+		requireNoLeak(t, site, res)
+	}
+
+	require.NoError(t, site.db.Exec("PRAGMA query_only = 0").Error)
+	require.Equal(t, http.StatusOK, login(asJSON).status)
+	require.Equal(t, http.StatusNoContent, ada.get(logout, asJSON).status)
+	require.False(t, ada.signedIn())
+	require.Equal(t, 1, strings.Count(site.logged(), "the database can't be used"), "the log is not filled")
 }

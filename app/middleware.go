@@ -40,7 +40,7 @@ func (a *App) begin(c *gin.Context) {
 
 	status := c.Writer.Status()
 	level := slog.LevelInfo
-	if route := c.FullPath(); quietRoutes[route] && status < http.StatusInternalServerError {
+	if route := c.FullPath(); quietRoutes[route] && (status < http.StatusInternalServerError || status == http.StatusServiceUnavailable) {
 		level = slog.LevelDebug
 	}
 	if !a.Log.Enabled(c.Request.Context(), level) {
@@ -134,7 +134,7 @@ func (a *App) recovered(c *gin.Context) {
 		if cause == http.ErrAbortHandler {
 			panic(cause)
 		}
-		a.Log.Error("panic", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())),
+		a.Log.ErrorContext(c.Request.Context(), "panic", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())),
 			slog.String("request", requestID(c)))
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
@@ -269,16 +269,25 @@ func (a *App) cors(prefixes ...string) gin.HandlerFunc {
 // alive answers GET /auth/health/alive: the process runs.
 func (a *App) alive(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) }
 
-// ready answers GET /auth/health/ready: the database answers too.
+// ready answers GET /auth/health/ready: the database answers too, and the server is not about to stop.
 func (a *App) ready(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
-	defer cancel()
-	if err := a.store.Ping(ctx); err != nil {
-		a.Log.Error("not ready", slog.Any("error", err), slog.String("request", requestID(c)))
+	if a.draining.Load() {
+		a.fail(c, errStopping)
+		return
+	}
+	if err := a.Ready(c.Request.Context()); err != nil {
+		a.trouble.note(c.Request.Context(), err, requestID(c))
 		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
 		return
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+}
+
+// Ready returns an error while the database does not answer.
+func (a *App) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return a.store.Ping(ctx)
 }
 
 const readyTimeout = 2 * time.Second

@@ -44,10 +44,6 @@ func (a *App) mayRegister(ctx context.Context, setupToken string) (onlyFirst boo
 	if setupToken == "" {
 		return false, errRegistrationShut
 	}
-	current := a.setup.current()
-	if current == "" || subtle.ConstantTimeCompare([]byte(setupToken), []byte(current)) != 1 {
-		return false, errSetupOver
-	}
 	unclaimed, err := a.unclaimed(ctx)
 	if err != nil {
 		return false, err
@@ -55,11 +51,18 @@ func (a *App) mayRegister(ctx context.Context, setupToken string) (onlyFirst boo
 	if !unclaimed {
 		return false, errSetupOver
 	}
+	current, err := a.setupToken(ctx)
+	if err != nil {
+		return false, err
+	}
+	if subtle.ConstantTimeCompare([]byte(setupToken), []byte(current)) != 1 {
+		return false, errSetupOver
+	}
 	return true, nil
 }
 
-var errSetupOver = errRegistrationShut.because("This setup link no longer works: it makes the first account and no other, " +
-	"and only until Latchkey is restarted. Sign in with that account, or look for a newer link where Latchkey was started.")
+var errSetupOver = errRegistrationShut.because("This setup link does not work: it makes the first account and no other. " +
+	"Sign in with that account, or look for the link where Latchkey was started.")
 
 // hiddenPage makes of closed registration, for a person, a page that is not there.
 func hiddenPage(c *gin.Context, err error) error {
@@ -173,9 +176,7 @@ func (a *App) submitRegistration(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	if onlyFirst {
-		a.setup.use()
-	}
+	a.metrics.Registered()
 	session, err := a.startSession(c, f.flow, identity, hash, false)
 	if err != nil {
 		a.fail(c, err)

@@ -25,6 +25,7 @@ import (
 	"latchkey/app"
 	"latchkey/app/password"
 	"latchkey/db"
+	"latchkey/db/pgtest"
 	"latchkey/models"
 )
 
@@ -39,9 +40,10 @@ type site struct {
 	db    *gorm.DB
 	store *models.Store
 	clock *clock
-	file  string
+	dsn   string
 	log   *bytes.Buffer // what was logged; read it after the requests are done
 
+	watch  *sql.DB // for dataVersion
 	server *httptest.Server
 	stop   func() // ends what is done in the background
 }
@@ -49,8 +51,18 @@ type site struct {
 // newSite starts a site with default settings, cheap password hashes and what configure changes.
 func newSite(t testing.TB, configure ...func(*app.Config)) *site {
 	t.Helper()
-	s := &site{t: t, clock: &clock{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{},
-		file: filepath.Join(t.TempDir(), "latchkey.db")}
+	return newSiteOn(t, pgtest.DSN(t, filepath.Join(t.TempDir(), "latchkey.db")), configure...)
+}
+
+// newSQLiteSite is newSite for what only SQLite has.
+func newSQLiteSite(t testing.TB, configure ...func(*app.Config)) *site {
+	t.Helper()
+	return newSiteOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"), configure...)
+}
+
+func newSiteOn(t testing.TB, dsn string, configure ...func(*app.Config)) *site {
+	t.Helper()
+	s := &site{t: t, dsn: dsn, clock: &clock{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
 	s.start(configure...)
 	return s
 }
@@ -58,7 +70,7 @@ func newSite(t testing.TB, configure ...func(*app.Config)) *site {
 // restart starts another site with other settings on the database and the clock of this one.
 func (s *site) restart(configure ...func(*app.Config)) *site {
 	s.t.Helper()
-	next := &site{t: s.t, clock: s.clock, log: &bytes.Buffer{}, file: s.file}
+	next := &site{t: s.t, clock: s.clock, log: &bytes.Buffer{}, dsn: s.dsn}
 	next.start(configure...)
 	return next
 }
@@ -79,7 +91,7 @@ func (s *site) start(configure ...func(*app.Config)) {
 		change(&config)
 	}
 	var err error
-	s.db, err = db.Open(t.Context(), "sqlite:"+s.file)
+	s.db, err = db.Open(t.Context(), s.dsn)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close(s.db)) })
 	s.store = models.New(s.db, s.clock.Now)
@@ -105,17 +117,44 @@ func (s *site) start(configure ...func(*app.Config)) {
 // writes returns a function that tells whether anything was written to the database since: zero if not.
 func (s *site) writes() func() int64 {
 	s.t.Helper()
-	// A connection that writes nothing itself sees the version move with everybody else's writes.
-	conn, err := sql.Open("sqlite", s.file)
-	require.NoError(s.t, err)
-	conn.SetMaxOpenConns(1)
-	s.t.Cleanup(func() { require.NoError(s.t, conn.Close()) })
-	version := func() (v int64) {
-		require.NoError(s.t, conn.QueryRow("PRAGMA data_version").Scan(&v))
-		return v
+	version := s.dataVersion
+	if s.db.Name() == "postgres" {
+		version = s.rowVersions
 	}
 	before := version()
 	return func() int64 { return version() - before }
+}
+
+// file is where the SQLite database is.
+func (s *site) file() string { return strings.TrimPrefix(s.dsn, "sqlite:") }
+
+// dataVersion moves with everybody's writes to a SQLite file.
+func (s *site) dataVersion() (v int64) {
+	s.t.Helper()
+	if s.watch == nil {
+		// It must be asked on a connection that writes nothing itself.
+		conn, err := sql.Open("sqlite", s.file())
+		require.NoError(s.t, err)
+		conn.SetMaxOpenConns(1)
+		s.t.Cleanup(func() { require.NoError(s.t, conn.Close()) })
+		s.watch = conn
+	}
+	require.NoError(s.t, s.watch.QueryRow("PRAGMA data_version").Scan(&v))
+	return v
+}
+
+// rowVersions is of all rows of a PostgreSQL database, each of which a write gives a new place and number.
+func (s *site) rowVersions() (v int64) {
+	s.t.Helper()
+	var tables []string
+	require.NoError(s.t, s.db.Raw("SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()").Scan(&tables).Error)
+	require.NotEmpty(s.t, tables)
+	for _, table := range tables {
+		var sum int64
+		require.NoError(s.t, s.db.Raw("SELECT coalesce(sum(hashtext(xmin::text || ctid::text)), 0) + 1000003 * count(*) FROM "+table).Scan(&sum).Error)
+		v += sum
+	}
+	return v
 }
 
 // defaults returns the settings of a server that is started without any.

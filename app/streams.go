@@ -119,6 +119,8 @@ type streams struct {
 	now   func() time.Time
 	most  int // maxStreams, but for tests
 	news  chan struct{}
+	// noticed is set while this process has notice of the ends that others make.
+	noticed atomic.Bool
 
 	mu        sync.Mutex
 	count     int
@@ -175,6 +177,13 @@ func (all *streams) open(ctx context.Context, session *models.Session) (*stream,
 		return nil, err
 	}
 	return s, nil
+}
+
+// howMany returns how many are open.
+func (all *streams) howMany() int {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.count
 }
 
 func (all *streams) register(session *models.Session) (*stream, error) {
@@ -283,19 +292,27 @@ func (all *streams) finish(session uuid.UUID, why models.Reason) {
 	}
 }
 
-// run reads the ends of sessions, at once when this process makes one and now and then for those
-// that others make, until ctx is done. Without streams it leaves the database alone.
+// run reads the ends of sessions, at once when this process makes one or has notice of another's, and
+// now and then in any case, until ctx is done. Without streams it leaves the database alone.
 func (all *streams) run(ctx context.Context) {
 	defer all.close()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { all.listen(ctx) })
 	tick := time.NewTicker(readEndsEvery)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-all.news:
 		case <-tick.C:
+			if all.noticed.Load() && time.Since(last) < readEndsAnyway {
+				continue
+			}
 		}
+		last = time.Now()
 		all.read(ctx)
 	}
 }

@@ -139,7 +139,7 @@ func (l *listener) hears() models.Reason {
 // command is what another process does: 'latchkey session end' and the like.
 func (s *site) command() *models.Store {
 	s.t.Helper()
-	database, err := db.Open(s.t.Context(), "sqlite:"+s.file)
+	database, err := db.Open(s.t.Context(), s.dsn)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { require.NoError(s.t, db.Close(database)) })
 	return models.New(database, s.clock.Now)

@@ -55,7 +55,7 @@ func TestRelativePath(t *testing.T) {
 }
 
 func TestRefusedAddresses(t *testing.T) {
-	for _, dsn := range []string{"", "latchkey.db", "sqlite:", "postgres://localhost/latchkey", "sqlite3:latchkey.db"} {
+	for _, dsn := range []string{"", "latchkey.db", "sqlite:", "mysql://localhost/latchkey", "sqlite3:latchkey.db"} {
 		_, err := db.Open(t.Context(), dsn)
 		require.ErrorContains(t, err, "sqlite:PATH", dsn)
 	}

@@ -12,12 +12,15 @@ import (
 // that open a new database at once, one makes its tables.
 func migrate(db *gorm.DB) error {
 	options := *gormigrate.DefaultOptions
-	options.UseTransaction = true
+	options.UseTransaction = db.Name() == "sqlite" // for PostgreSQL there is one already, with a lock
 	return gormigrate.New(db, &options, migrations).Migrate()
 }
 
 // migrations are applied in order, once each. A migration that has been released never changes:
 // it keeps its own copy of the tables as they were, whatever becomes of package models.
+//
+// During an upgrade the old version runs on the new schema: so a migration only adds, and what it adds
+// to a table has a default. What nobody uses any more is removed a version later.
 var migrations = []*gormigrate.Migration{
 	{
 		ID: "202611220001_initial",
@@ -114,9 +117,12 @@ var migrations = []*gormigrate.Migration{
 				Value     []byte    `gorm:"not null"`
 				CreatedAt time.Time `gorm:"not null"`
 			}
-			// A row that is found by its key lies with it, which saves a second search. The others are
-			// found in other ways.
-			clustered := tx.Set("gorm:table_options", "WITHOUT ROWID").Migrator()
+			// In SQLite a row that is found by its key can lie with it, which saves a second search. The
+			// others are found in other ways.
+			clustered := tx.Migrator()
+			if tx.Name() == "sqlite" {
+				clustered = tx.Set("gorm:table_options", "WITHOUT ROWID").Migrator()
+			}
 			if err := clustered.CreateTable(&Identity{}, &Credential{}, &Attempt{}, &Secret{}, &App{}, &SigningKey{}); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofrs/uuid/v5"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // Failure is sign-ins to an account that failed, in one place and within an hour.
@@ -63,14 +64,16 @@ func (s Activities) NoteFailure(ctx context.Context, f Failure) error {
 	at := f.LastAt.UTC().Truncate(time.Microsecond)
 	f.ID, f.FirstAt, f.LastAt, f.Count = id, at, at, 1
 	err = s.write(ctx, func(tx *gorm.DB) error {
+		// An account that was deleted meanwhile has nobody to tell. The lock has others, where writers run
+		// side by side, find the entry that they are to count on.
+		_, err := gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", f.IdentityID).Take(ctx)
+		if err != nil {
+			return err
+		}
 		n, err := gorm.G[Failure](tx).Where("identity_id = ? AND ip_address = ? AND user_agent = ? AND first_at > ?",
 			f.IdentityID, f.IPAddress, f.UserAgent, at.Add(-failureSpan)).
 			Set(set("count", gorm.Expr("count + 1")), set("last_at", at)).Update(ctx)
 		if err != nil || n > 0 {
-			return err
-		}
-		// An account that was deleted meanwhile has nobody to tell.
-		if _, err := gorm.G[Identity](tx).Where("id = ?", f.IdentityID).Take(ctx); err != nil {
 			return err
 		}
 		if err := gorm.G[Failure](tx).Create(ctx, &f); err != nil {

@@ -32,8 +32,9 @@ func NormalizeEmail(address string) string {
 // Identities keeps the accounts, each with its credentials.
 type Identities struct{ table }
 
-// Create adds an active account that signs in with a password. It returns ErrTaken if the address
-// has one, and with onlyFirst ErrNotFirst if there is any: of several at once, one wins.
+// Create adds an active account that signs in with a password, and removes SecretSetup. It returns
+// ErrTaken if the address has one; with onlyFirst ErrNotFirst if there is any, or no SecretSetup: of
+// several at once, one wins.
 func (s Identities) Create(ctx context.Context, email, name, passwordHash string, onlyFirst bool) (Identity, error) {
 	id, err := uuid.NewV4()
 	if err != nil {
@@ -45,12 +46,18 @@ func (s Identities) Create(ctx context.Context, email, name, passwordHash string
 	credential := Credential{IdentityID: id, Method: MethodPassword, Hash: passwordHash, CreatedAt: now, UpdatedAt: now}
 
 	err = s.write(ctx, func(tx *gorm.DB) error {
+		// The right to make the first account goes with any account. Of several who want to use it, all
+		// but one wait here, and then find it gone.
+		right, err := gorm.G[Secret](tx).Where("name = ?", SecretSetup).Delete(ctx)
+		if err != nil {
+			return err
+		}
 		if onlyFirst {
 			n, err := gorm.G[Identity](tx).Count(ctx, "id")
 			if err != nil {
 				return err
 			}
-			if n > 0 {
+			if right == 0 || n > 0 {
 				return ErrNotFirst
 			}
 		}
@@ -71,6 +78,9 @@ func (s Identities) Create(ctx context.Context, email, name, passwordHash string
 
 // ByEmail returns the account of an address, disabled or not.
 func (s Identities) ByEmail(ctx context.Context, email string) (Identity, error) {
+	if strings.Contains(email, "\x00") {
+		return Identity{}, ErrNotFound // PostgreSQL can't even look for it
+	}
 	identity, err := gorm.G[Identity](s.db).Where("email = ?", NormalizeEmail(email)).Take(ctx)
 	if err != nil {
 		return Identity{}, fmt.Errorf("find an identity: %w", notFound(err))
@@ -126,14 +136,14 @@ func (s Identities) Disable(ctx context.Context, id uuid.UUID) error {
 
 func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) error {
 	now := s.now()
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).
 			Set(set("active", active), set("state_changed_at", now), set("updated_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
 		if err != nil || active {
-			return 0, err
+			return nil, err
 		}
 		return end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
 	})
@@ -145,10 +155,10 @@ func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) er
 
 // Delete ends a person's sessions, and removes their account with all that belongs to it.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
 		if err == nil && n == 0 {

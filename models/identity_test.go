@@ -52,6 +52,10 @@ func TestOneFirstAccount(t *testing.T) {
 	exist, err := w.Identities.Exist(t.Context())
 	require.NoError(t, err)
 	require.False(t, exist)
+	_, err = w.Identities.Create(t.Context(), "eve@example.com", "", hash, true)
+	require.ErrorIs(t, err, models.ErrNotFirst, "nobody has the right to")
+	_, err = w.Secrets.Get(t.Context(), models.SecretSetup)
+	require.NoError(t, err)
 	created := 0
 	for _, err := range together(8, func(i int) error {
 		_, err := w.Identities.Create(t.Context(), fmt.Sprintf("person%d@example.com", i), "", hash, true)

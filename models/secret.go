@@ -17,6 +17,9 @@ type Secret struct {
 	CreatedAt time.Time
 }
 
+// SecretSetup is the name of the secret that makes the first account. It is gone once there is one.
+const SecretSetup = "setup"
+
 // Secrets keeps the keys.
 type Secrets struct{ table }
 

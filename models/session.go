@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gofrs/uuid/v5"
+	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -85,16 +87,16 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 	}
 	session.TokenHash = hashToken(session.Token)
 
-	_, err = s.ending(ctx, func(tx *gorm.DB) (n int, err error) {
+	_, err = s.ending(ctx, func(tx *gorm.DB) (replaced Ended, err error) {
 		if err := unchanged(ctx, tx, in.Identity.ID, in.PasswordHash); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if in.Replaces != uuid.Nil {
-			if n, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
-				return 0, err
+			if replaced, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
+				return nil, err
 			}
 		}
-		return n, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
+		return replaced, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("start a session: %w", err)
@@ -143,11 +145,20 @@ func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash str
 	return session, nil
 }
 
-// byToken is read for every request of every app, so it names its columns and is scanned by hand.
+// byToken is read for every request of every app, so it names its columns and is sent and scanned
+// by hand: less than half the time of a GORM join.
 const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at, s.expires_at, s.idle_seconds,
 	s.latest_expires_at, s.remember, s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
 	i.id, i.email, i.name, i.groups, i.active, i.state_changed_at, i.created_at, i.updated_at
-	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = ?`
+	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = $1`
+
+// columns are where those of byToken go.
+func (s *Session) columns() []any {
+	i := s.Identity
+	return []any{&s.ID, &s.AuthenticatedAt, &s.ConfirmedAt, &s.LastSeenAt, &s.ExpiresAt, &s.IdleSeconds,
+		&s.LatestExpiresAt, &s.Remember, &s.Method, &s.IPAddress, &s.UserAgent, &s.EndedAt, &s.EndReason,
+		&i.ID, &i.Email, &i.Name, &i.Groups, &i.Active, &i.StateChangedAt, &i.CreatedAt, &i.UpdatedAt}
+}
 
 // ByToken returns the session of a token, whether it is active or not, with its identity.
 // It returns ErrNotFound if the token is nobody's.
@@ -155,44 +166,58 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if len(token) != tokenLength {
 		return Session{}, ErrNotFound
 	}
-	hash := sha256.Sum256([]byte(token))
-	session := Session{Token: token, TokenHash: hash[:], Identity: new(Identity)}
-	found, err := s.readByToken(ctx, hash, &session)
-	if err != nil {
+	if err := s.file.checked(); err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
-	if !found {
-		return Session{}, ErrNotFound
+	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}
+	read := s.readSQLite
+	if s.postgres != nil {
+		read = s.readPostgres
+	}
+	err := read(ctx, &session)
+	if errors.Is(err, ErrNotFound) {
+		return Session{}, err
+	}
+	if err != nil {
+		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
 	session.IdentityID = session.Identity.ID
 	return session, nil
 }
 
-// readByToken reads byToken in the quickest way that the database has.
-func (s Sessions) readByToken(ctx context.Context, hash [sha256.Size]byte, session *Session) (found bool, err error) {
-	if s.lookup != nil && s.lookup.Usable() {
-		found, err = s.lookup.Row(byToken, hash, session.scan)
+// readSQLite reads the session with that TokenHash.
+func (s Sessions) readSQLite(ctx context.Context, session *Session) error {
+	if s.lookup.Usable() {
+		found, err := s.lookup.Row(byToken, [sha256.Size]byte(session.TokenHash), session.scan)
+		if err == nil && !found {
+			return ErrNotFound
+		}
 		if !errors.Is(err, lookup.ErrFault) {
-			return found, err
+			return err
 		}
 	}
 	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
 	// error is lost, and its Scan panics, where the statement can't be prepared.
-	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, hash[:])
+	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, session.TokenHash)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer rows.Close()
 	if !rows.Next() {
-		return false, rows.Err()
+		return cmp.Or(rows.Err(), ErrNotFound)
 	}
-	identity := session.Identity
-	return true, rows.Scan(
-		&session.ID, &session.AuthenticatedAt, &session.ConfirmedAt, &session.LastSeenAt, &session.ExpiresAt,
-		&session.IdleSeconds, &session.LatestExpiresAt, &session.Remember, &session.Method, &session.IPAddress,
-		&session.UserAgent, &session.EndedAt, &session.EndReason, &identity.ID, &identity.Email, &identity.Name,
-		&identity.Groups, &identity.Active,
-		&identity.StateChangedAt, &identity.CreatedAt, &identity.UpdatedAt)
+	return rows.Scan(session.columns()...)
+}
+
+// readPostgres is readSQLite for PostgreSQL, without database/sql in between.
+func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(session.columns()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
 }
 
 // scan reads a row of byToken as SQLite stores it.

@@ -35,6 +35,9 @@ func (s SigningKeys) List(ctx context.Context) ([]SigningKey, error) {
 func (s SigningKeys) Add(ctx context.Context, id string, privateKey []byte, overlap time.Duration, onlyFirst bool) error {
 	now := s.now()
 	err := s.write(ctx, func(tx *gorm.DB) error {
+		if err := s.alone(ctx, tx, "signing-keys"); err != nil {
+			return err
+		}
 		if onlyFirst {
 			n, err := gorm.G[SigningKey](tx).Count(ctx, "id")
 			if err != nil || n > 0 {

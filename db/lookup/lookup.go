@@ -35,10 +35,22 @@ const keySize = 32
 // has cut it short, or the disk fails. The Pool is of no more use; ordinary reads tell what is wrong.
 var ErrFault = errors.New("the database file could not be read where it is mapped into memory")
 
+// Error is what SQLite says went wrong.
+type Error struct {
+	text string
+	code int
+}
+
+func (e *Error) Error() string { return e.text }
+
+// Code returns SQLite's result code: https://sqlite.org/rescode.html.
+func (e *Error) Code() int { return e.code }
+
 // Pool is some connections to a file, for reads alone. It is safe for concurrent use.
 type Pool struct {
 	path   string
 	busy   time.Duration
+	same   func() error
 	faulty atomic.Bool
 	turns  chan struct{} // held by who reads: as many as there are connections
 
@@ -47,10 +59,11 @@ type Pool struct {
 	idle   []*conn // the last one used is the next: its pages are mapped already
 }
 
-// New returns a Pool for the file. It opens connections when they are needed; each read waits for
-// that long for a process that has locked the file.
-func New(path string, busy time.Duration) *Pool {
-	return &Pool{path: path, busy: busy, turns: make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 8))}
+// New returns a Pool for the file. It opens connections when they are needed, and keeps those for
+// which same, asked afterwards, has no error; each read waits for that long for a process that has
+// locked the file.
+func New(path string, busy time.Duration, same func() error) *Pool {
+	return &Pool{path: path, busy: busy, same: same, turns: make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 8))}
 }
 
 // Name implements gorm.Plugin.
@@ -59,8 +72,8 @@ func (p *Pool) Name() string { return Name }
 // Initialize implements gorm.Plugin.
 func (p *Pool) Initialize(*gorm.DB) error { return nil }
 
-// Usable reports whether it has never met ErrFault.
-func (p *Pool) Usable() bool { return !p.faulty.Load() }
+// Usable reports whether there is a Pool, and it has never met ErrFault.
+func (p *Pool) Usable() bool { return p != nil && !p.faulty.Load() }
 
 // Row has scan read the row that the query finds by the key, its one parameter. It returns false if
 // there is none.
@@ -122,7 +135,15 @@ func (p *Pool) take() (*conn, error) {
 		return c, nil
 	}
 	p.mu.Unlock()
-	return open(p.path, p.busy)
+	c, err := open(p.path, p.busy)
+	if err != nil {
+		return nil, errors.Join(err, p.same()) // which may be why
+	}
+	if err := p.same(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (p *Pool) give(c *conn) {
@@ -241,7 +262,7 @@ func (c *conn) failure(rc int32) error {
 	if c.db != 0 {
 		text = lib.Xsqlite3_errmsg(c.tls, c.db)
 	}
-	return fmt.Errorf("%s (%d)", libc.GoString(text), rc)
+	return &Error{fmt.Sprintf("%s (%d)", libc.GoString(text), rc), int(rc)}
 }
 
 func (c *conn) close() {

@@ -31,7 +31,7 @@ func newFile(t *testing.T) file {
 	path := filepath.Join(t.TempDir(), "test.db")
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	require.NoError(t, err)
-	f := file{lookup.New(path, time.Second), t, path, db}
+	f := file{lookup.New(path, time.Second, func() error { return nil }), t, path, db}
 	t.Cleanup(func() { require.NoError(t, errors.Join(f.Close(), db.Close())) })
 	f.exec("CREATE TABLE rows (key BLOB PRIMARY KEY, text TEXT, number INTEGER)")
 	return f
@@ -170,7 +170,7 @@ func TestErrorsOfRow(t *testing.T) {
 	_, _, found := f.get(1)
 	require.True(t, found, "it goes on")
 
-	missing := lookup.New(filepath.Join(t.TempDir(), "missing.db"), time.Second)
+	missing := lookup.New(filepath.Join(t.TempDir(), "missing.db"), time.Second, func() error { return nil })
 	_, err = missing.Row(query, key(1), nil)
 	require.ErrorContains(t, err, "unable to open database file")
 

@@ -1,0 +1,141 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+)
+
+const (
+	// poolSize is how many connections one instance opens at most, unless the URL has pool_max_conns.
+	// The smallest of servers that are rented take twenty.
+	poolSize = 10
+	// answerWithin is for how long a server may be silent before it is taken for gone.
+	answerWithin = 5 * time.Second
+)
+
+// Postgres is GORM's dialect for PostgreSQL, with the connections it is spoken on.
+type Postgres struct {
+	postgres.Dialector
+	pool *pgxpool.Pool
+}
+
+// Pool is for who needs more of PostgreSQL than GORM has.
+func (p *Postgres) Pool() *pgxpool.Pool { return p.pool }
+
+// postgresConfig reads a URL, and adds what it leaves open.
+func postgresConfig(dsn string) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
+	}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err) // without the password
+	}
+	if !strings.Contains(dsn, "pool_max_conns=") {
+		config.MaxConns = poolSize
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = answerWithin
+	}
+	return config, nil
+}
+
+func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+	config, err := postgresConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
+			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+		return nil
+	}
+	name := fmt.Sprintf("%s on %s", config.ConnConfig.Database, config.ConnConfig.Host)
+
+	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
+	if err != nil {
+		return nil, opening(name, errors.New(strings.ReplaceAll(err.Error(), "\n\t", " "))) // one line for each address
+	}
+	if pooled {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	config.ConnConfig.DialFunc = impatiently(config.ConnConfig.DialFunc)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, opening(name, err)
+	}
+	conns := stdlib.OpenDBFromPool(pool)
+	dialect := &Postgres{Dialector: postgres.Dialector{Config: &postgres.Config{Conn: conns}}, pool: pool}
+	db, err := gorm.Open(dialect, options())
+	if err != nil {
+		pool.Close()
+		return nil, opening(name, errors.Join(err, conns.Close()))
+	}
+	return db, nil
+}
+
+// migratePostgres brings the schema up to date, on a connection of its own: who alters a large table
+// may be silent for long. It reports whether there is a pooler such as PgBouncer in between.
+func migratePostgres(ctx context.Context, config *pgx.ConnConfig) (pooled bool, err error) {
+	// A pooler may give every statement to another connection, which does not know what was prepared.
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return false, err
+	}
+	var pid uint32
+	err = conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid)
+	pooled = pid != conn.PgConn().PID() // the greeting was not from who answers
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		return false, err
+	}
+
+	conns := stdlib.OpenDB(*config)
+	conns.SetMaxOpenConns(1)
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
+	if err == nil {
+		err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
+				return err
+			}
+			return migrate(tx)
+		}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+	}
+	return pooled, errors.Join(err, conns.Close())
+}
+
+// migrationLock is a number that nobody else is likely to lock: "latchkey" in ASCII.
+const migrationLock = 0x6c617463686b6579
+
+// impatiently makes every connection one whose server must answer within answerWithin.
+func impatiently(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return impatient{conn}, nil
+	}
+}
+
+type impatient struct{ net.Conn }
+
+func (c impatient) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
