@@ -44,6 +44,8 @@ type App struct {
 	trouble   trouble          // with the database
 	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
+	// lastLocal is the last host that was found to be one of this machine.
+	lastLocal atomic.Pointer[string]
 	draining  atomic.Bool
 }
 

@@ -3,11 +3,14 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"latchkey/db/lookup"
 )
 
 // Open opens the database that dsn names, "sqlite:PATH" or "postgres://…", and migrates it to the
@@ -49,7 +52,10 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	err = pool.Close()
+	if rows, ok := db.Plugins[lookup.Name].(*lookup.Pool); ok {
+		err = rows.Close()
+	}
+	err = errors.Join(err, pool.Close())
 	if postgres, ok := db.Dialector.(*Postgres); ok {
 		postgres.pool.Close()
 	}

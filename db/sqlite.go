@@ -15,6 +15,8 @@ import (
 	"gorm.io/gorm"
 	driver "modernc.org/sqlite" // registers itself as "sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"latchkey/db/lookup"
 )
 
 // maxConns bounds the open connections to a SQLite file, and with them the memory for its page
@@ -58,6 +60,9 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	if err := migrate(db.WithContext(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the database %s up to date: %w", path, err), pool.Close())
+	}
+	if err := db.Use(lookup.New(path, busyTimeout, found.same)); err != nil {
+		return nil, errors.Join(opening(path, err), pool.Close())
 	}
 	return db, nil
 }

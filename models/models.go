@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db/lookup"
 )
 
 // Errors that callers tell apart.
@@ -54,7 +56,8 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 	} else {
 		t.turn = make(chan struct{}, 1)
 	}
-	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
+	rows, _ := db.Plugins[lookup.Name].(*lookup.Pool)
+	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t, rows}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
 		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite, connections: t.connections}
 }
 

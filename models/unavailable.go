@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 
-	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
 
@@ -17,7 +16,7 @@ func Unavailable(err error) bool {
 	if errors.As(err, &known) && known.Unavailable() {
 		return true
 	}
-	var failure *sqlite.Error
+	var failure interface{ Code() int } // of SQLite, by its driver or package lookup
 	if errors.As(err, &failure) {
 		switch failure.Code() & 0xff { // the rest says more of the same: https://sqlite.org/rescode.html
 		case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_INTERRUPT, lib.SQLITE_NOMEM,
