@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 // binary builds the program as its users do, once, and returns where it is.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "latchkey")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("go", "build", "-buildvcs=auto", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", errors.Join(err, errors.New(string(out)))
