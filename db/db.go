@@ -9,8 +9,6 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
-
-	"latchkey/db/lookup"
 )
 
 // Open opens the database that dsn names, "sqlite:PATH" or "postgres://…", and migrates it to the
@@ -52,14 +50,13 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	if rows, ok := db.Plugins[lookup.Name].(*lookup.Pool); ok {
-		err = rows.Close()
+	switch dialect := db.Dialector.(type) {
+	case *SQLite:
+		err = dialect.lookup.Close()
+	case *Postgres:
+		defer dialect.pool.Close()
 	}
-	err = errors.Join(err, pool.Close())
-	if postgres, ok := db.Dialector.(*Postgres); ok {
-		postgres.pool.Close()
-	}
-	return err
+	return errors.Join(err, pool.Close())
 }
 
 func opening(what string, err error) error { return fmt.Errorf("open the database %s: %w", what, err) }

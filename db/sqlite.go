@@ -54,15 +54,12 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	config := options()
 	config.PrepareStmt = true
-	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found}, config)
+	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found, lookup.New(path, busyTimeout, found.same)}, config)
 	if err != nil {
 		return nil, errors.Join(opening(path, err), pool.Close())
 	}
 	if err := migrate(db.WithContext(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the database %s up to date: %w", path, err), pool.Close())
-	}
-	if err := db.Use(lookup.New(path, busyTimeout, found.same)); err != nil {
-		return nil, errors.Join(opening(path, err), pool.Close())
 	}
 	return db, nil
 }

@@ -51,13 +51,13 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
 		t.file.inPlace = dialect.InPlace
 	}
-	if dialect, ok := db.Dialector.(interface{ Pool() *pgxpool.Pool }); ok {
+	switch dialect := db.Dialector.(type) {
+	case interface{ Lookup() *lookup.Pool }:
+		t.lookup, t.turn = dialect.Lookup(), make(chan struct{}, 1)
+	case interface{ Pool() *pgxpool.Pool }:
 		t.postgres = dialect.Pool()
-	} else {
-		t.turn = make(chan struct{}, 1)
 	}
-	rows, _ := db.Plugins[lookup.Name].(*lookup.Pool)
-	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t, rows}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
+	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
 		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite, connections: t.connections}
 }
 
@@ -98,7 +98,8 @@ func (t table) connections() Connections {
 type table struct {
 	db  *gorm.DB
 	now func() time.Time
-	// postgres is what db speaks to, nil where that is SQLite.
+	// One of these reads what can't wait for GORM, as the database is.
+	lookup   *lookup.Pool
 	postgres *pgxpool.Pool
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.

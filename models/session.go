@@ -1,7 +1,6 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -50,10 +49,7 @@ func (s *Session) Active(now time.Time) bool {
 }
 
 // Sessions keeps the sessions, and those that have ended until their retention is over.
-type Sessions struct {
-	table
-	lookup *lookup.Pool // nil where the database is not SQLite
-}
+type Sessions struct{ table }
 
 // SignIn is what a session begins with.
 type SignIn struct {
@@ -186,36 +182,10 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 }
 
 // readSQLite reads the session with that TokenHash.
-func (s Sessions) readSQLite(ctx context.Context, session *Session) error {
-	if s.lookup.Usable() {
-		found, err := s.lookup.Row(byToken, [sha256.Size]byte(session.TokenHash), session.scan)
-		if err == nil && !found {
-			return ErrNotFound
-		}
-		if !errors.Is(err, lookup.ErrFault) {
-			return err
-		}
-	}
-	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
-	// error is lost, and its Scan panics, where the statement can't be prepared.
-	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, session.TokenHash)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		return cmp.Or(rows.Err(), ErrNotFound)
-	}
-	return rows.Scan(session.columns()...)
-}
-
-// readPostgres is readSQLite for PostgreSQL, without database/sql in between.
-func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(session.columns()...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNotFound
+func (s Sessions) readSQLite(_ context.Context, session *Session) error {
+	found, err := s.lookup.Row(byToken, [sha256.Size]byte(session.TokenHash), session.scan)
+	if err == nil && !found {
+		err = ErrNotFound
 	}
 	return err
 }
@@ -235,6 +205,17 @@ func (s *Session) scan(row lookup.Row) error {
 	who.Email, who.Name, who.Groups, who.Active = row.Text(14), row.Text(15), parseGroups(row.Text(16)), row.Int(17) != 0
 	who.StateChangedAt, who.CreatedAt, who.UpdatedAt = at(18), at(19), at(20)
 	return errors.Join(s.ID.UnmarshalText(row.Raw(0)), who.ID.UnmarshalText(row.Raw(13)))
+}
+
+// readPostgres is readSQLite for PostgreSQL, without database/sql in between.
+func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(session.columns()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
 }
 
 // ByID returns a session with its identity, whether it is active or not. It returns ErrNotFound if

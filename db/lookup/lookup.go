@@ -1,39 +1,28 @@
 // Package lookup reads single rows of a SQLite file by a key, in the least time: what every request of
 // every app waits for. It asks the library below database/sql and its driver, which for each row lock
-// three times, name the columns anew, and pass every value through an interface; and it reads the file
-// where the system keeps it in memory, rather than copy it from there page by page.
+// three times, name the columns anew, and pass every value through an interface.
 //
 // What it returns is what is committed, by whatever process, at the moment of the call: no read goes
-// on, and nothing is remembered, from one call to the next.
+// on, and no row is remembered, from one call to the next.
 package lookup
 
 import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
-	"gorm.io/gorm"
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
 )
 
-// Name is under which the plugins of a gorm.DB hold the Pool of its file.
-const Name = "latchkey:lookup"
-
-// pragmas of a connection. SQLite maps two gigabytes at most, and reads the rest of the file.
-const pragmas = "PRAGMA mmap_size = 2147418112; PRAGMA cache_size = -256; PRAGMA query_only = 1"
+// pragmas of a connection. The system's cache has the file; this one has the upper pages of its trees.
+const pragmas = "PRAGMA cache_size = -1024; PRAGMA query_only = 1"
 
 // keySize is the length of every key: a SHA-256.
 const keySize = 32
-
-// ErrFault means that a part of the file that was mapped into memory could not be read: somebody
-// has cut it short, or the disk fails. The Pool is of no more use; ordinary reads tell what is wrong.
-var ErrFault = errors.New("the database file could not be read where it is mapped into memory")
 
 // Error is what SQLite says went wrong.
 type Error struct {
@@ -48,15 +37,14 @@ func (e *Error) Code() int { return e.code }
 
 // Pool is some connections to a file, for reads alone. It is safe for concurrent use.
 type Pool struct {
-	path   string
-	busy   time.Duration
-	same   func() error
-	faulty atomic.Bool
-	turns  chan struct{} // held by who reads: as many as there are connections
+	path  string
+	busy  time.Duration
+	same  func() error
+	turns chan struct{} // held by who reads: as many as there are connections
 
 	mu     sync.Mutex
 	closed bool
-	idle   []*conn // the last one used is the next: its pages are mapped already
+	idle   []*conn // the last one used is the next: it has the pages
 }
 
 // New returns a Pool for the file. It opens connections when they are needed, and keeps those for
@@ -65,15 +53,6 @@ type Pool struct {
 func New(path string, busy time.Duration, same func() error) *Pool {
 	return &Pool{path: path, busy: busy, same: same, turns: make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 8))}
 }
-
-// Name implements gorm.Plugin.
-func (p *Pool) Name() string { return Name }
-
-// Initialize implements gorm.Plugin.
-func (p *Pool) Initialize(*gorm.DB) error { return nil }
-
-// Usable reports whether there is a Pool, and it has never met ErrFault.
-func (p *Pool) Usable() bool { return p != nil && !p.faulty.Load() }
 
 // Row has scan read the row that the query finds by the key, its one parameter. It returns false if
 // there is none.
@@ -85,25 +64,12 @@ func (p *Pool) Row(query string, key [keySize]byte, scan func(Row) error) (found
 		return false, err
 	}
 	healthy := false
-	// A fault in mapped memory would end the process. Whatever the connection was doing then was not
-	// finished, so that it can't even be closed.
-	before := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(before)
+	defer func() { // also if scan panics
 		if healthy {
 			p.give(c)
-			return
-		}
-		cause := recover()
-		if cause == nil {
+		} else {
 			c.close()
-			return
 		}
-		if _, fault := cause.(interface{ Addr() uintptr }); !fault {
-			panic(cause)
-		}
-		p.faulty.Store(true)
-		found, err = false, ErrFault
 	}()
 	found, err = c.row(query, key, scan)
 	healthy = err == nil
