@@ -37,7 +37,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	byCookie := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies})
 	byHeader := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, headers: true})
 
-	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
+	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.inTime, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
 	r.NoRoute(a.notFound)
 	r.NoMethod(a.methodNotAllowed)
 
