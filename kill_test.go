@@ -20,7 +20,7 @@ type answeredSession struct {
 
 // The server is killed in the middle of many sign-ins and logouts. Whatever it has answered is so
 // after the restart; what it has not may have happened or not.
-func TestKilledServerKeepsItsWord(t *testing.T) {
+func TestFaultKilledServerKeepsItsWord(t *testing.T) {
 	// Attempts that were under way when it was killed count as wrong passwords, of which one
 	// address has 50 free.
 	const rounds, clients = 5, 8

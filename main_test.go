@@ -263,6 +263,7 @@ func (s *server) kill() {
 // answer is what came back from the server; err where nothing did.
 type answer struct {
 	status int
+	header http.Header
 	body   string
 	err    error
 }
@@ -312,7 +313,7 @@ func (s *server) send(ctx context.Context, method, target, token string, body an
 	}
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
-	return answer{status: res.StatusCode, body: string(got), err: err}
+	return answer{status: res.StatusCode, header: res.Header, body: string(got), err: err}
 }
 
 // register makes an account as a program does; setup is a setup link or "".
