@@ -79,18 +79,21 @@ func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	need(t)
 	s := &Server{}
-	t.Cleanup(func() {
-		if s.command != nil {
-			s.stop()
-		}
-		if t.Failed() {
-			log := s.log.String()
-			t.Log(log[max(0, len(log)-4000):])
-		}
-		require.NoError(t, os.RemoveAll(s.Dir))
-	})
+	t.Cleanup(func() { s.clear(t) })
 	require.NoError(t, s.start(options...))
 	return s
+}
+
+// clear leaves nothing of a server but, if the test has failed, the end of its log.
+func (s *Server) clear(t testing.TB) {
+	if s.command != nil {
+		s.stop()
+	}
+	if t.Failed() {
+		log := s.log.String()
+		t.Log(log[max(0, len(log)-4000):])
+	}
+	require.NoError(t, os.RemoveAll(s.Dir))
 }
 
 // need skips the test where PostgreSQL is not installed.
@@ -168,6 +171,27 @@ func (s *Server) NewDir() (err error) {
 		return os.Chown(s.Dir, int(owner.Uid), int(owner.Gid))
 	}
 	return nil
+}
+
+// Standby starts a server that follows this one, and returns when nothing is committed any more that
+// it does not have.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	standby := &Server{}
+	t.Cleanup(func() { standby.clear(t) })
+	require.NoError(t, standby.NewDir())
+	out, err := Command("pg_basebackup", "-D", standby.Dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port), "-U", "postgres",
+		"--write-recovery-conf", "--checkpoint=fast", "--no-sync").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	standby.Port, err = freePort()
+	require.NoError(t, err)
+	require.NoError(t, standby.Run())
+	s.Exec(t, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	s.Exec(t, "SELECT pg_reload_conf()")
+	require.Eventually(t, func() bool {
+		return s.One(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
+	}, time.Minute, 10*time.Millisecond)
+	return standby
 }
 
 func freePort() (int, error) {
@@ -256,4 +280,15 @@ func (s *Server) Exec(t testing.TB, statement string, args ...any) {
 	_, err = conn.Exec(ctx, statement, args...)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(ctx))
+}
+
+// One returns the number that a query finds.
+func (s *Server) One(t testing.TB, query string, args ...any) (n int) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	require.NoError(t, err)
+	require.NoError(t, conn.QueryRow(ctx, query, args...).Scan(&n))
+	require.NoError(t, conn.Close(ctx))
+	return n
 }
