@@ -314,6 +314,10 @@ func (s *server) send(ctx context.Context, method, target, token string, body an
 	if token != "" {
 		req.Header.Set("X-Session-Token", token)
 	}
+	return do(req)
+}
+
+func do(req *http.Request) answer {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return answer{err: err}

@@ -102,11 +102,16 @@ func need(t testing.TB) {
 	if program("postgres") != "" {
 		return
 	}
-	const missing = "this test needs PostgreSQL: install Debian's package postgresql"
+	missing(t, "PostgreSQL", "postgresql")
+}
+
+func missing(t testing.TB, what, debianPackage string) {
+	t.Helper()
+	message := "this test needs " + what + ": install Debian's package " + debianPackage
 	if os.Getenv("CI") == "true" {
-		require.FailNow(t, missing)
+		require.FailNow(t, message)
 	}
-	t.Skip(missing)
+	t.Skip(message)
 }
 
 // program returns the path of the newest version of one of PostgreSQL's programs, "" if there is none.
@@ -192,6 +197,30 @@ func (s *Server) Standby(t testing.TB) *Server {
 		return s.One(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
 	}, time.Minute, 10*time.Millisecond)
 	return standby
+}
+
+// Bouncer starts PgBouncer in front of the server, which has more clients than connections and gives each
+// transaction whichever is free. It returns the URL of a database there.
+func (s *Server) Bouncer(t testing.TB, database string) string {
+	t.Helper()
+	if program("pgbouncer") == "" {
+		missing(t, "PgBouncer", "pgbouncer")
+	}
+	port, err := freePort()
+	require.NoError(t, err)
+	config := filepath.Join(s.Dir, "pgbouncer.ini")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "[databases]\n* = host=127.0.0.1 port=%d user=postgres\n"+
+		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"+
+		"pool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n", s.Port, port), 0o644))
+	bouncer := Command("pgbouncer", config)
+	require.NoError(t, bouncer.Start())
+	t.Cleanup(func() {
+		_ = bouncer.Process.Kill() // it keeps nothing
+		_ = bouncer.Wait()
+	})
+	front := &Server{Port: port}
+	require.NoError(t, front.await())
+	return front.URL(database)
 }
 
 func freePort() (int, error) {
