@@ -58,7 +58,7 @@ func TestFaultsOfPostgres(t *testing.T) {
 				between.mend()
 			}, func() *pgtest.Server { return server }
 		},
-		"read-only, and the primary again": func(t *testing.T) (string, func(*crowd), func() *pgtest.Server) {
+		"read-only for a while": func(t *testing.T) (string, func(*crowd), func() *pgtest.Server) {
 			server := pgtest.Start(t)
 			set := func(readOnly string) {
 				server.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = "+readOnly)
@@ -66,7 +66,9 @@ func TestFaultsOfPostgres(t *testing.T) {
 			}
 			return server.URL("postgres"), func(c *crowd) {
 				set("on")
-				c.await("readers to be turned away as well", c.allTurnedAway())
+				c.await("the fault to show", func() bool { return enough(c) })
+				c.await("readers to go on", c.reading())
+				require.Zero(t, c.readersTurnedAway.Load())
 				set("off")
 			}, func() *pgtest.Server { return server }
 		},
@@ -112,7 +114,9 @@ func TestFaultsOfPostgres(t *testing.T) {
 // allTurnedAway tells whether readers and writers have been turned away again and again since.
 func (c *crowd) allTurnedAway() func() bool {
 	writers, readers := c.turnedAway.Load(), c.readersTurnedAway.Load()
-	return func() bool { return c.turnedAway.Load() >= writers+8 && c.readersTurnedAway.Load() >= readers+8 }
+	return func() bool {
+		return c.turnedAway.Load() >= writers+crowdSize && c.readersTurnedAway.Load() >= readers+crowdSize
+	}
 }
 
 // wire is a way to a server on which, while it is cut, nothing arrives and nobody is told.

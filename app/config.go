@@ -24,7 +24,7 @@ import (
 type Config struct {
 	Listen      string `env:"LISTEN" placeholder:"ADDRESS" help:"Address to listen on, as HOST:PORT. Default: localhost:8080, or every interface when PORT is set." group:"Server"`
 	Port        uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN wins over it." group:"Server"`
-	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH. Default: ${default}." group:"Server"`
+	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: ${default}." group:"Server"`
 	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host under which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are believed, separated by commas." group:"Server"`

@@ -52,7 +52,7 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 	}
 	if config.ConnConfig.ValidateConnect == nil { // the URL has no target_session_attrs
 		// A standby may not know yet who has signed out.
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
@@ -73,7 +73,7 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 	asBefore := config.ConnConfig.OnPgError
 	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, failure *pgconn.PgError) bool {
 		if pool := current.Load(); pool != nil && failure.Code == readOnly {
-			// The server was the primary when it was connected to, and is no more: for no connection.
+			// A pooler may have led this connection to a standby since it was made, and the others too.
 			pool.Reset()
 			return false
 		}
