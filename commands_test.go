@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os/exec"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -161,7 +163,7 @@ func TestGroupsOpenAnAppAtOnce(t *testing.T) {
 }
 
 func TestUnknownPeople(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	require.Contains(t, m.refuse("", "session", "end", "--all"), "there is no database at", "nothing is made of a wrong path")
 	m.do(goodPassword, "user", "add", "ada@example.com")
 	for _, command := range [][]string{
@@ -204,7 +206,7 @@ func sessionIDs(listed string) (ids []string) {
 
 // What a stranger calls their browser must not steer the operator's terminal.
 func TestSessionListIsSafeToPrint(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("mallory@example.com")
 	store := models.New(m.open(), time.Now)
 	mallory, err := store.Identities.ByEmail(t.Context(), "mallory@example.com")
@@ -260,7 +262,7 @@ func TestUserActivity(t *testing.T) {
 }
 
 func TestUserActivityIsSafeToPrint(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	store := models.New(m.open(), time.Now)
 	ada, err := store.Identities.ByEmail(t.Context(), "ada@example.com")
@@ -342,5 +344,16 @@ func TestHealthcheckOfAFailingDatabase(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	require.Regexp(t, `^latchkey \S+ go1\.\d+\S*\n$`, newMachine(t).do("", "version"))
+	commit, err := exec.Command("git", "log", "-1", "--format=%H").Output()
+	require.NoError(t, err)
+	require.Regexp(t, `^latchkey \S+ of commit `+strings.TrimSpace(string(commit))+`( with changes since)? at \d{4}-\d\d-\d\dT\S+Z, go1\.\d+\S*\n$`, newMachine(t).do("", "version"))
+}
+
+func TestVersionOfAnyBuild(t *testing.T) {
+	noted := []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.time", Value: "2026-11-22T20:25:58Z"}, {Key: "vcs.modified", Value: "false"}}
+	info := &debug.BuildInfo{GoVersion: "go1.26.8", Main: debug.Module{Version: "v1.2.3"}, Settings: noted}
+	require.Equal(t, "latchkey v1.2.3 of commit 0123abcd at 2026-11-22T20:25:58Z, go1.26.8", describeBuild(info))
+	noted[2].Value = "true"
+	require.Equal(t, "latchkey v1.2.3 of commit 0123abcd with changes since at 2026-11-22T20:25:58Z, go1.26.8", describeBuild(info))
+	require.Equal(t, "latchkey (devel), go1.26.8", describeBuild(&debug.BuildInfo{GoVersion: "go1.26.8"}))
 }

@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/app"
+	"latchkey/app/tracing"
 	"latchkey/db"
 )
 
@@ -33,6 +34,7 @@ type cli struct {
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
+	Copy        copyCmd        `cmd:"" help:"Copy everything to another database, such as from SQLite to PostgreSQL. Nobody is signed out by it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -88,6 +90,8 @@ const (
 	maxHeaderBytes = 1<<20 + 128<<10
 	// shutdownTimeout is less than the 30 seconds that hosts wait before they kill.
 	shutdownTimeout = 25 * time.Second
+	// flushTimeout is for the traces that are left, and fits into what is left of those 30 seconds.
+	flushTimeout = 3 * time.Second
 )
 
 // Run serves until it is told to stop, and then finishes what is under way.
@@ -95,6 +99,11 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200) // the heap is small: half the collections cost two megabytes
 	}
+	traces, err := tracing.FromEnvironment(ctx, version(), config.Log)
+	if err != nil {
+		return err
+	}
+	config.Traces = traces
 	return withDatabase(ctx, config, db.Open, func(database *gorm.DB) error {
 		latchkey, err := app.New(*config, database)
 		if err != nil {
@@ -103,6 +112,13 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Address())
 		if err != nil {
 			return fmt.Errorf("%w; choose another address with LISTEN or PORT", err)
+		}
+		if handler := latchkey.Metrics(); handler != nil {
+			metrics, err := serveMetrics(ctx, config, handler)
+			if err != nil {
+				return err
+			}
+			defer metrics.Close()
 		}
 		if err := announce(ctx, config, latchkey, listener); err != nil {
 			return err
@@ -136,6 +152,9 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		}
 		stop()
 		running.Wait()
+		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		traces.Shutdown(flushing)
 		return err
 	})
 }
@@ -146,11 +165,11 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 	if address == "" {
 		address = "http://" + app.Reachable(listener.Addr().String())
 	}
-	fmt.Printf("Latchkey is at %s\n", address)
 	setup, err := latchkey.SetupURL(ctx, address)
 	if err != nil {
 		return err
 	}
+	fmt.Printf("Latchkey is at %s\n", address)
 	if setup != "" {
 		fmt.Printf("Make the first account: %s\n", setup)
 	}
@@ -158,9 +177,14 @@ func announce(ctx context.Context, config *app.Config, latchkey *app.App, listen
 }
 
 func withDatabase(ctx context.Context, config *app.Config, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
-	database, err := open(ctx, config.DatabaseURL)
+	return withDatabaseOf(ctx, "DATABASE_URL", config.DatabaseURL, open, do)
+}
+
+// withDatabaseOf opens the database that a setting of that name gives, and closes it afterwards.
+func withDatabaseOf(ctx context.Context, setting, dsn string, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
+	database, err := open(ctx, dsn)
 	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return fmt.Errorf("%s: %w", setting, err)
 	}
 	return errors.Join(do(database), db.Close(database))
 }
@@ -196,10 +220,30 @@ func (versionCmd) Run() error {
 	if !ok {
 		return errors.New("this binary does not know its version")
 	}
-	version := info.Main.Version
-	if version == "" {
-		version = "(devel)"
-	}
-	fmt.Printf("latchkey %s %s\n", version, info.GoVersion)
+	fmt.Println(describeBuild(info))
 	return nil
+}
+
+// describeBuild says in a line what Go has noted in the binary.
+func describeBuild(info *debug.BuildInfo) string {
+	line := "latchkey " + version()
+	noted := map[string]string{}
+	for _, setting := range info.Settings {
+		noted[setting.Key] = setting.Value
+	}
+	if commit := noted["vcs.revision"]; commit != "" {
+		line += " of commit " + commit
+		if noted["vcs.modified"] == "true" {
+			line += " with changes since"
+		}
+		line += " at " + noted["vcs.time"]
+	}
+	return line + ", " + info.GoVersion
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

@@ -52,7 +52,7 @@ func TestSetupLinkIsTheSameOnEveryInstanceAndForOneAccount(t *testing.T) {
 	require.Equal(t, http.StatusOK, second.register("ada@example.com", first.setup).status)
 	require.Equal(t, http.StatusForbidden, first.register("stranger@example.com", first.setup).status)
 
-	m.do("", "user", "delete", "--yes", "ada@example.com")
+	m.do("", "user", "delete", "ada@example.com")
 	require.Equal(t, http.StatusForbidden, first.register("stranger@example.com", first.setup).status, "it has known an account")
 	first.stop()
 	require.NotContains(t, m.start().setup, token, "another link for another first account")
@@ -215,7 +215,7 @@ func TestAnnouncesBaseURL(t *testing.T) {
 }
 
 func TestDatabaseIsItsOwnersAlone(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.start()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(m.database() + suffix)

@@ -121,7 +121,7 @@ func TestPasswordPromptMismatch(t *testing.T) {
 }
 
 func TestPasswordPromptInterrupted(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	term := onTerminal(t, m.command("user", "add", "ada@example.com"))
 	require.True(t, term.echoes())
 	const interrupt = "\x03" // what Ctrl-C sends

@@ -107,7 +107,8 @@ func hostName(authority string) string {
 		}
 		host = ascii
 	}
-	if returnto.Host("http://"+host) != host { // which knows what browsers take for a host
+	// What is left must be a host without a second port, which would make it another one than it is.
+	if hasPort(host) || returnto.Host("http://"+host) != host { // which knows what browsers take for a host
 		return ""
 	}
 	return host

@@ -96,7 +96,7 @@ func (a *App) noteFailure(c *gin.Context, person uuid.UUID, err error) error {
 		return err
 	})
 	if !noted {
-		a.Log.Warn("failed sign-in not noted: too much is waiting to be written", slog.String("request", requestID(c)))
+		a.Log.WarnContext(c.Request.Context(), "failed sign-in not noted: too much is waiting to be written", slog.String("request", requestID(c)))
 	}
 	return err
 }

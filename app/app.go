@@ -18,7 +18,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"gorm.io/gorm"
 
+	"latchkey/app/metrics"
 	"latchkey/app/password"
+	"latchkey/app/tracing"
 	"latchkey/models"
 )
 
@@ -40,7 +42,8 @@ type App struct {
 	notes     chan note   // on their way to the database
 	outbox    outbox
 	streams   *streams
-	trouble   trouble // with the database
+	trouble   trouble          // with the database
+	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
 }
 
@@ -49,6 +52,9 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	settings, err := config.check()
 	if err != nil {
 		return nil, err
+	}
+	if settings.Traces != nil {
+		settings.Log = tracing.Logger(settings.Log)
 	}
 	a := &App{
 		settings: settings,
@@ -66,7 +72,13 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.outbox.notifier, err = newNotifier(context.Background(), settings, a.store); err != nil {
 		return nil, err
 	}
-	a.store.OnEnd(func() {
+	if err := a.observe(database); err != nil {
+		return nil, err
+	}
+	a.store.OnEnd(func(ended models.Ended) {
+		for reason, n := range ended {
+			a.metrics.SessionsEnded(string(reason), n)
+		}
 		a.streams.poke()
 		a.outbox.rouse()
 	})
@@ -309,7 +321,7 @@ func (a *App) SetupURL(ctx context.Context, origin string) (string, error) {
 // seal hides and signs a value for its way through a browser; purpose keeps one kind of sealed
 // value from being taken for another.
 func (a *App) seal(purpose string, value []byte) []byte {
-	return a.sealer.Seal(nil, nil, value, []byte(purpose))
+	return a.sealer.Seal(nil, nil, value, []byte(purpose)) // #nosec G407 -- this cipher draws its own nonce
 }
 
 var errSeal = errors.New("not sealed here")

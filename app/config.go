@@ -18,16 +18,18 @@ import (
 
 	"latchkey/app/password"
 	"latchkey/app/returnto"
+	"latchkey/app/tracing"
 )
 
 // Config is every setting: each a flag, an environment variable and a line of the help.
 type Config struct {
 	Listen      string `env:"LISTEN" placeholder:"ADDRESS" help:"Address to listen on, as HOST:PORT. Default: localhost:8080, or every interface when PORT is set." group:"Server"`
 	Port        uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN wins over it." group:"Server"`
-	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: ${default}." group:"Server"`
+	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: ${default}." group:"Server"`
 	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host under which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are believed, separated by commas." group:"Server"`
+	MetricsListen  string   `env:"METRICS_LISTEN" placeholder:"ADDRESS" help:"Address on which Prometheus reads /metrics, as HOST:PORT. Keep it on loopback, such as localhost:9464: whoever reaches it can read them. Unset, there are none." group:"Server"`
 	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"One of ${enum}. Default: ${default}." group:"Server"`
 	Dev            bool     `env:"DEV" help:"Development mode: error answers carry the internal cause. Never on a server that others reach." group:"Server"`
 
@@ -60,6 +62,8 @@ type Config struct {
 
 	Now func() time.Time `kong:"-"` // the clock; time.Now if nil
 	Log *slog.Logger     `kong:"-"` // slog.Default if nil
+
+	Traces *tracing.Tracer `kong:"-"` // where requests are traced to; nil for nowhere
 }
 
 // maxLogoBytes is the size of SITE_LOGO at most.
@@ -139,12 +143,11 @@ func (c *Config) check() (settings, error) {
 		s.Log = slog.Default()
 	}
 
-	_, port, err := net.SplitHostPort(c.Address())
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	if err != nil {
+	if err := checkAddress(c.Address()); err != nil {
 		return s, fmt.Errorf("LISTEN is %q: give it as HOST:PORT, such as localhost:8080", c.Listen)
+	}
+	if c.MetricsListen != "" && checkAddress(c.MetricsListen) != nil {
+		return s, fmt.Errorf("METRICS_LISTEN is %q: give it as HOST:PORT, such as localhost:9464", c.MetricsListen)
 	}
 	if c.BaseURL != "" {
 		u, err := parseOrigin(strings.TrimSuffix(c.BaseURL, "/"))
@@ -171,6 +174,7 @@ func (c *Config) check() (settings, error) {
 			return s, fmt.Errorf("CORS_ALLOWED_ORIGINS has %q: %w", origin, err)
 		}
 	}
+	var err error
 	if s.returns, err = returnto.Parse(c.AllowedReturnURLs); err != nil {
 		return s, err
 	}
@@ -237,6 +241,14 @@ func (c *Config) check() (settings, error) {
 		s.clearSiteData = c.ClearSiteData
 	}
 	return s, nil
+}
+
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err
 }
 
 // covers reports whether a cookie of that domain (or none) reaches the host (RFC 6265 §5.1.3) and

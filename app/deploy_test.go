@@ -61,6 +61,8 @@ func TestAHerokuStyleHost(t *testing.T) {
 		start.Env = append(start.Env, name+"="+value)
 	}
 	output := startProgram(t, start, address)
+	v := (&site{t: t, url: "http://" + address}).visitor()
+	require.Equal(t, http.StatusOK, v.get("/auth/health/alive").status) // all has been printed before it answers
 	said, err := os.ReadFile(output)
 	require.NoError(t, err)
 	setup := setupLink.FindSubmatch(said)
@@ -68,7 +70,6 @@ func TestAHerokuStyleHost(t *testing.T) {
 	link, err := url.Parse(string(setup[1]))
 	require.NoError(t, err)
 
-	v := (&site{t: t, url: "http://" + address}).visitor()
 	flow := v.get("/auth/self-service/registration/api?" + link.RawQuery)
 	action, err := url.Parse(flow.text("ui.action"))
 	require.NoError(t, err)

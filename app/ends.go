@@ -89,7 +89,7 @@ func (all *streams) listen(ctx context.Context) {
 func (all *streams) read(ctx context.Context) {
 	all.reading.Lock()
 	defer all.reading.Unlock()
-	if all.none() {
+	if all.howMany() == 0 {
 		all.tail = tail{}
 	}
 	if !all.tail.known {
@@ -102,12 +102,6 @@ func (all *streams) read(ctx context.Context) {
 		err = all.recheck(timely)
 	}
 	all.trouble.note(ctx, err)
-}
-
-func (all *streams) none() bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.count == 0
 }
 
 // readEnds tells the streams of all ends since the last time, and of those that were late.

@@ -182,14 +182,14 @@ type trouble struct {
 
 const troubleEvery = 10 * time.Second
 
-func (t *trouble) note(err error, request string) {
+func (t *trouble) note(ctx context.Context, err error, request string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.logged.IsZero() && time.Since(t.logged) < troubleEvery {
 		t.silent++
 		return
 	}
-	t.log.Error("the database can't be used; requests are answered with 503", slog.String("request", request),
+	t.log.ErrorContext(ctx, "the database can't be used; requests are answered with 503", slog.String("request", request),
 		slog.Int("failed_since_last_line", t.silent), slog.Any("error", err))
 	t.logged, t.silent = time.Now(), 0
 }
@@ -206,7 +206,7 @@ func (a *App) explain(c *gin.Context, err error) *problem {
 	case errors.Is(err, context.Canceled):
 		return errGone
 	case models.Unavailable(err):
-		a.trouble.note(err, requestID(c))
+		a.trouble.note(c.Request.Context(), err, requestID(c))
 		unavailable := *errUnavailable
 		unavailable.cause = err
 		return &unavailable

@@ -43,7 +43,7 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 	for why, fail := range map[string]func(s *site){
 		"the connections are closed": func(s *site) { require.NoError(t, db.Close(s.db)) },
 		"the tables are gone": func(s *site) {
-			for _, table := range []string{"sessions", "attempts", "credentials", "identities"} {
+			for _, table := range []string{"sessions", "attempts", "credentials", "failures", "identities"} {
 				require.NoError(t, s.db.Exec("DROP TABLE "+table).Error)
 			}
 		},
@@ -102,7 +102,7 @@ func TestSessionOutlivesAFailureOfTheDatabase(t *testing.T) {
 }
 
 func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
-	site := newSite(t, wide)
+	site := newSQLiteSite(t, wide)
 	ada := site.signUp("ada@example.com")
 	bob := site.visitor()
 	flow := bob.get("/auth/self-service/login/browser", asJSON)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"latchkey/app"
 	"latchkey/app/returnto"
 	"latchkey/models"
 )
@@ -250,5 +252,139 @@ func FuzzHost(f *testing.F) {
 		require.Equal(t, "/auth/self-service/logout", logout.Path)
 		name := strings.ToLower(logout.Hostname())
 		require.True(t, name == "localhost" || strings.HasSuffix(name, ".localhost") || strings.Trim(name, "0123456789.") == "" || strings.Trim(name, "0123456789abcdef:") == "", host)
+	})
+}
+
+func FuzzForwarded(f *testing.F) {
+	site := newFuzzed(f)
+	proxied := fuzzed{site: site.restart(func(c *app.Config) { c.TrustedProxies = []string{"192.0.2.1"} }), login: site.login} // the address of httptest
+	body, err := json.Marshal(map[string]string{"method": "password", "identifier": "ada@example.com", "password": goodPassword})
+	require.NoError(f, err)
+	for _, client := range []string{"", "203.0.113.9", "6.6.6.6, 203.0.113.9", "203.0.113.9,", ",", "::1", "[2001:db8::1]", "2001:db8::1%eth0", "203.0.113.9:80", "192.0.2.1", "unknown", "\x00", "1.2.3.4 , 192.0.2.1"} {
+		f.Add(client, "https", "0d5a1ae2-5a4c-4d94-8d5a-6f0c5b5b8f11")
+	}
+	f.Add("203.0.113.9", "https, http", "0d5a1ae25a4c4d948d5a6f0c5b5b8f11")
+	f.Add("203.0.113.9", "javascript", "{0d5a1ae2-5a4c-4d94-8d5a-6f0c5b5b8f11}\r\nX: y")
+	f.Fuzz(func(t *testing.T, client, proto, id string) {
+		sent := func(h http.Header) {
+			h["X-Forwarded-For"], h["X-Forwarded-Proto"], h["X-Request-Id"] = []string{client}, []string{proto}, []string{id}
+		}
+		if len(client)+len(proto)+len(id) > 16<<10 {
+			return
+		}
+		path, query, _ := strings.Cut(proxied.login, "?")
+		for _, at := range []fuzzed{proxied, site} {
+			trusted := at.site == proxied.site
+			flow := at.serve(t, "GET", "/auth/self-service/login/api", "", "", sent)
+			flow.requireSound()
+			scheme := "http"
+			if trusted && proto == "https" {
+				scheme = "https"
+			}
+			require.True(t, strings.HasPrefix(flow.text("ui.action"), scheme+"://localhost/auth/"), "its scheme is all that a proxy says of our address")
+			require.Regexp(t, `^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`, flow.header.Get("X-Request-Id"))
+
+			res := at.serve(t, "POST", path, query, string(body), with("Content-Type", typeJSON), sent)
+			res.requireSound()
+			require.Equal(t, http.StatusOK, res.status, res.body)
+			seen := res.text("session.devices.0.ip_address")
+			_, err := netip.ParseAddr(seen)
+			require.NoError(t, err)
+			last := strings.TrimSpace(client[strings.LastIndexByte(client, ',')+1:])
+			if _, err := netip.ParseAddr(last); !trusted || err != nil {
+				require.Equal(t, "192.0.2.1", seen, "who does not say whose request it is has asked for itself")
+			}
+		}
+	})
+}
+
+func FuzzPageToken(f *testing.F) {
+	site := newFuzzed(f)
+	bob := site.startSession(site.register("bob@example.com"))
+	for range 3 {
+		site.startSession(*site.session.Identity)
+	}
+	first := site.serve(f, "GET", "/auth/sessions", "page_size=1", "", site.cookie())
+	require.Equal(f, "3", first.header.Get("X-Total-Count"))
+	_, rest, _ := strings.Cut(first.header.Get("Link"), "page_token=")
+	token, _, _ := strings.Cut(rest, ">")
+	require.Len(f, token, 32)
+	for _, seed := range []string{token, token[1:], token + "A", token[:31] + "_", strings.Repeat("_", 32), strings.Repeat("A", 32), "", "=", "\x00\xff"} {
+		f.Add("1", seed)
+	}
+	for _, size := range []string{"", "0", "-1", "250", "251", "+1", "1e1", "00001", "9223372036854775808", "１"} {
+		f.Add(size, token)
+	}
+	f.Fuzz(func(t *testing.T, size, token string) {
+		res := site.serve(t, "GET", "/auth/sessions", url.Values{"page_size": {size}, "page_token": {token}}.Encode(), "", site.cookie())
+		res.requireSound()
+		if res.status != http.StatusOK {
+			if len(size)+len(token) < 4000 { // else the address is too long
+				res.requireError(http.StatusBadRequest, "")
+			}
+			return
+		}
+		var page []struct {
+			ID       string
+			Identity struct{ ID string }
+		}
+		require.NoError(t, json.Unmarshal([]byte(res.body), &page))
+		require.LessOrEqual(t, len(page), 3)
+		for _, s := range page {
+			require.Equal(t, site.session.IdentityID.String(), s.Identity.ID)
+			require.NotContains(t, []string{site.session.ID.String(), bob.ID.String()}, s.ID, "these are the person's other sessions")
+		}
+	})
+}
+
+func FuzzReceipt(f *testing.F) {
+	site := newFuzzed(f)
+	ada := site.signIn("ada@example.com")
+	flow, device := ada.get("/auth/self-service/login/browser?refresh=true", asJSON).text("id"), ada.cookie("latchkey_device")
+	ada.open(ada.logoutURL())
+	good := ada.cookie("latchkey_receipt")
+	for _, seed := range []string{"", "x", good, good[1:], good + "A", good + "=", good[:len(good)-1] + "_", `"` + good + `"`, flow, device, strings.Repeat("A", 200), "%00", "x; latchkey_receipt=" + good} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, cookie string) {
+		held := func(h http.Header) { h["Cookie"] = []string{"latchkey_receipt=" + cookie} }
+		if len(cookie) > 30000 {
+			return
+		}
+		page := site.serve(t, "GET", "/auth/signed-out", "", "", asPage, held)
+		page.requireSound()
+		require.Equal(t, http.StatusOK, page.status)
+		if strings.Contains(cookie, good) {
+			return
+		}
+		require.NotContains(t, page.body, "ada@example.com", "only what was sealed here is a receipt")
+		res := site.serve(t, "POST", "/auth/signed-out/everywhere", "", "", asJSON, held)
+		res.requireSound()
+		res.requireError(http.StatusForbidden, "")
+	})
+}
+
+func FuzzLogoutBody(f *testing.F) {
+	site := newFuzzed(f)
+	token := site.session.Token
+	for _, body := range badBodies {
+		f.Add(body.body)
+	}
+	for _, seed := range []string{`{"session_token":"` + token + `"}`, `{"session_token":"` + token + `","session_token":"x"}`, `{"session_token":["` + token + `"]}`, `{"session_token":null}`,
+		`{"Session_Token":"` + token + `"}`, `{"session_token":"` + strings.ToLower(token) + `"}`, `{"traits":{"session_token":"` + token + `"}}`, `{"session_token":"\ud800"}`, "{}{}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		res := site.serve(t, "DELETE", "/auth/self-service/logout/api", "", body, with("Content-Type", typeJSON))
+		res.requireSound()
+		require.Contains(t, []int{http.StatusNoContent, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge}, res.status)
+		var members map[string]any
+		err := json.Unmarshal([]byte(body), &members)
+		if err != nil && len(body) <= 64<<10 {
+			res.requireError(http.StatusBadRequest, "")
+		}
+		if res.status == http.StatusNoContent {
+			require.Equal(t, token, members["session_token"], "only its own token ends a session")
+		}
 	})
 }

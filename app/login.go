@@ -107,6 +107,7 @@ func (a *App) submitLogin(c *gin.Context) {
 		return
 	}
 	session, err := a.signIn(c, f.flow, in["identifier"], in["password"], in["remember"] != "")
+	a.metrics.SignIn(signInResult(err))
 	switch {
 	case errors.Is(err, errCredentials):
 		f.complain("", idCredentials, "The email address or the password is not right. Check both and try again.")
@@ -196,7 +197,7 @@ func (a *App) rehash(ctx context.Context, id uuid.UUID, pass, old string) string
 	case err == nil:
 		return stronger
 	case !errors.Is(err, models.ErrChanged):
-		a.Log.Warn("password not rehashed", slog.Any("error", err))
+		a.Log.WarnContext(ctx, "password not rehashed", slog.Any("error", err))
 	}
 	return old
 }
@@ -221,6 +222,9 @@ func (a *App) startSession(c *gin.Context, f *flow, identity models.Identity, ha
 		}
 	}
 	session, err := a.store.Sessions.Start(c.Request.Context(), in)
+	if err == nil {
+		a.metrics.SessionStarted()
+	}
 	if err != nil || f.API {
 		return &session, err
 	}

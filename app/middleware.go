@@ -125,7 +125,7 @@ func (a *App) recovered(c *gin.Context) {
 		if cause == http.ErrAbortHandler {
 			panic(cause)
 		}
-		a.Log.Error("panic", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())),
+		a.Log.ErrorContext(c.Request.Context(), "panic", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())),
 			slog.String("request", requestID(c)))
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
@@ -268,7 +268,7 @@ func (a *App) ready(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
 	defer cancel()
 	if err := a.store.Ping(ctx); err != nil {
-		a.trouble.note(err, requestID(c))
+		a.trouble.note(c.Request.Context(), err, requestID(c))
 		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
 		return
 	}

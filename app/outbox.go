@@ -102,7 +102,9 @@ func (a *App) deliverDue(ctx context.Context, underWay *sync.WaitGroup) error {
 
 // attempt makes one attempt at a delivery that has been claimed, and notes what came of it.
 func (a *App) attempt(ctx context.Context, d models.Delivery) {
-	result, err := a.outbox.notifier.Tell(ctx, d.App, d.IdentityID, d.SessionID)
+	noticed, end := a.Traces.Notice(ctx, d.App.LogoutURL)
+	result, err := a.outbox.notifier.Tell(noticed, d.App, d.IdentityID, d.SessionID)
+	end(result.Status, result.Outcome == backchannel.Delivered)
 	lasting := context.WithoutCancel(ctx)
 	if ctx.Err() != nil && result.Outcome != backchannel.Delivered {
 		err = a.store.Deliveries.Release(lasting, d) // whoever starts next makes the attempt
@@ -111,6 +113,7 @@ func (a *App) attempt(ctx context.Context, d models.Delivery) {
 			a.Log.Error("no logout token could be made", slog.Any("error", err))
 			result = backchannel.Result{Outcome: backchannel.Failed, Note: "no token could be made: see the server's log"}
 		}
+		a.metrics.Attempted(string(result.Outcome))
 		err = a.settle(lasting, d, result)
 	}
 	if err != nil { // it is attempted again when its lease is over

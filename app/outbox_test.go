@@ -318,7 +318,7 @@ func TestKeyThatCannotBeReadIsNoEndlessTrying(t *testing.T) {
 	wiki := newReceiver(t)
 	s.addApp("wiki", wiki.url, models.SendBoth)
 	ada := s.signUp("ada@example.com")
-	require.NoError(t, s.db.Exec("UPDATE signing_keys SET private_key = x'00'").Error)
+	require.NoError(t, s.db.Exec("UPDATE signing_keys SET private_key = ?", []byte{0}).Error)
 
 	ada.open(ada.logoutURL())
 

@@ -176,6 +176,7 @@ func (a *App) submitRegistration(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
+	a.metrics.Registered()
 	session, err := a.startSession(c, f.flow, identity, hash, false)
 	if err != nil {
 		a.fail(c, err)

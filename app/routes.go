@@ -34,9 +34,15 @@ func (a *App) routes() (*gin.Engine, error) {
 	if err := r.SetTrustedProxies(a.TrustedProxies); err != nil {
 		return nil, err
 	}
-	byCookie := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies})
-	byHeader := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, headers: true})
+	byCookie := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, traces: a.Traces})
+	byHeader := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, traces: a.Traces, headers: true})
 
+	if a.metrics != nil {
+		r.Use(a.measured)
+	}
+	if a.Traces != nil {
+		r.Use(a.traced)
+	}
 	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.inTime, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
 	r.NoRoute(a.notFound)
 	r.NoMethod(a.methodNotAllowed)
@@ -104,6 +110,12 @@ func (a *App) routes() (*gin.Engine, error) {
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)
 	read(health, "/ready", a.ready)
+
+	if a.metrics != nil {
+		for _, route := range r.Routes() {
+			a.metrics.Route(route.Method, route.Path)
+		}
+	}
 	return r, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 	gorilla "github.com/gorilla/sessions"
 
+	"latchkey/app/tracing"
 	"latchkey/models"
 )
 
@@ -20,6 +21,7 @@ import (
 type sessionStore struct {
 	sessions models.Sessions
 	cookies  cookies
+	traces   *tracing.Tracer
 	// headers lets an API client carry its token in X-Session-Token or Authorization.
 	headers bool
 }
@@ -46,7 +48,9 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	if token == "" {
 		return session, nil
 	}
+	asked := s.traces.Now()
 	found, err := s.sessions.ByToken(r.Context(), token)
+	s.traces.Past(r.Context(), "find session", asked, s.traces.Now(), err != nil && !errors.Is(err, models.ErrNotFound))
 	switch {
 	case err == nil:
 		session.Values[keySession] = &found
@@ -188,6 +192,7 @@ func (k cookies) session(token string, maxAge int) *http.Cookie {
 }
 
 func (k cookies) cookie(name, value string, maxAge int) *http.Cookie {
+	// #nosec G124 -- Secure wherever BASE_URL is https; elsewhere browsers would refuse it
 	return &http.Cookie{Name: name, Value: value, Path: "/", Domain: k.domain, MaxAge: maxAge,
 		Secure: k.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }

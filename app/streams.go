@@ -181,6 +181,13 @@ func (all *streams) open(ctx context.Context, session *models.Session) (*stream,
 	return s, nil
 }
 
+// howMany returns how many are open.
+func (all *streams) howMany() int {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.count
+}
+
 func (all *streams) register(session *models.Session) (*stream, error) {
 	all.mu.Lock()
 	defer all.mu.Unlock()

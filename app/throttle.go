@@ -71,7 +71,7 @@ func (a *App) tryPassword(c *gin.Context, email, pass, hash string) (stale bool,
 	switch {
 	case err != nil: // it was not looked at
 		if err := a.store.Attempts.Succeeded(lasting, nil, append(takenBack, cleared...)); err != nil {
-			a.Log.Error("attempt not taken back", slog.Any("error", err))
+			a.Log.ErrorContext(ctx, "attempt not taken back", slog.Any("error", err))
 		}
 		return false, err
 	case !ok:

@@ -85,3 +85,32 @@ func FuzzHostName(f *testing.F) {
 		require.NotRegexp(t, `[^a-z0-9._:\[\]-]`, host)
 	})
 }
+
+func FuzzAccess(f *testing.F) {
+	for _, seed := range []string{"", " ", "wiki.example.com=staff,editors *.lab.example.com=lab", "*=a", "*.=a", "*.*=a", "a=b a=c", "A.example=b a.example.=c", "a:80=b", "[::1]=b",
+		"127.1=b", "*.127.0.0.1=b", "bücher.example=b", "a=", "=a", "a=b=c", "a=b,,c", "a=b\u00a0c=d", "*.com=a x.com=b", "\x00=a"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, setting string) {
+		allow, err := app.ReadAccess(setting)
+		if err != nil {
+			require.ErrorContains(t, err, "ACCESS has ")
+			return
+		}
+		for _, entry := range strings.Fields(setting) {
+			name, groups, _ := strings.Cut(entry, "=")
+			domain, wildcard := strings.CutPrefix(name, "*.")
+			host := app.HostName(domain)
+			if wildcard || name == "*" {
+				host = strings.TrimSuffix("q7."+strings.TrimPrefix(host, "*"), ".")
+				require.False(t, allow(host), "%q is for nobody without a group", host)
+				continue // whose it is, an entry closer to it may say
+			}
+			require.False(t, allow(host), "%q is for nobody without a group", host)
+			require.False(t, allow(host, "q7"), host)
+			for _, group := range strings.Split(groups, ",") {
+				require.True(t, allow(host, "q7", group), "%q is for %q", host, group)
+			}
+		}
+	})
+}

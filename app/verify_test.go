@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/db/pgtest"
 	"latchkey/models"
 )
 
@@ -104,6 +106,9 @@ func TestVerifySaysWhoItIs(t *testing.T) {
 		strings.Repeat("é", 400):  strings.Repeat("%C3%A9", 400),
 		"~!@#^&*()_+`-=[]\\;',./": "~!@#^&*()_+`-=[]\\;',./",
 	} {
+		if pgtest.On() && (strings.Contains(name, "\x00") || !utf8.ValidString(name)) {
+			continue // PostgreSQL does not store it
+		}
 		require.NoError(t, g.store.Identities.Rename(t.Context(), ada.ID, name))
 		sent := says().Get("Remote-Name")
 		require.Equal(t, written, sent)
@@ -321,7 +326,8 @@ func TestAccessNeedsToKnowTheHost(t *testing.T) {
 	g.in("ada@example.com", "staff")
 	twice := func(h http.Header) { h["X-Forwarded-Host"] = []string{"wiki.example.com", "wiki.example.com"} }
 	for _, h := range []header{with("X-Forwarded-Host", ""), with("Host", "wiki.example.com"), twice, with("X-Forwarded-Host", "wiki.example.com, wiki.example.com"),
-		with("X-Forwarded-Host", "wiki.example.com/"), with("X-Forwarded-Host", "wiki_.example.com:x"), with("Forwarded", "host=wiki.example.com")} {
+		with("X-Forwarded-Host", "wiki.example.com/"), with("X-Forwarded-Host", "wiki_.example.com:x"),
+		with("X-Forwarded-Host", "wiki.example.com:1:0"), with("X-Forwarded-Host", "wiki.example.com：1"), with("Forwarded", "host=wiki.example.com")} {
 		res := g.visitor().get("/auth/verify", h, g.as("ada@example.com"))
 		res.requireError(http.StatusForbidden, "")
 		require.Contains(t, res.text("error.reason"), "X-Forwarded-Host")

@@ -35,7 +35,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	found, err := find(path, flags)
 	if errors.Is(err, fs.ErrNotExist) && !create {
-		return nil, fmt.Errorf("there is no database at %s: set DATABASE_URL to that of the server", path)
+		return nil, fmt.Errorf("there is no database at %s: check the path", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

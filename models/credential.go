@@ -58,9 +58,9 @@ type PasswordChange struct {
 }
 
 // SetPassword changes a password and returns how many sessions that ended.
-func (s Identities) SetPassword(ctx context.Context, id uuid.UUID, change PasswordChange) (ended int, err error) {
+func (s Identities) SetPassword(ctx context.Context, id uuid.UUID, change PasswordChange) (int, error) {
 	now := s.now()
-	ended, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	ended, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		credential := gorm.G[Credential](tx).Where("identity_id = ? AND method = ?", id, MethodPassword)
 		if change.Old != "" {
 			credential = credential.Where("hash = ?", change.Old)
@@ -70,12 +70,12 @@ func (s Identities) SetPassword(ctx context.Context, id uuid.UUID, change Passwo
 			err = ErrChanged
 		}
 		if err != nil || !change.EndSessions {
-			return 0, err
+			return nil, err
 		}
 		return end(ctx, tx, now, EndedByPasswordChange, "identity_id = ? AND id <> ?", id, change.Keep)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("change the password of identity %s: %w", id, err)
 	}
-	return ended, nil
+	return ended[EndedByPasswordChange], nil
 }

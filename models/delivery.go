@@ -85,6 +85,24 @@ func (s Deliveries) Due(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// Backlog returns how many deliveries are pending, and for how long the first of them has been due:
+// 0 if none is.
+func (s Deliveries) Backlog(ctx context.Context) (pending int, late time.Duration, err error) {
+	n, err := gorm.G[Delivery](s.db).Where("state = 'pending'").Count(ctx, "*")
+	if err != nil {
+		return 0, 0, fmt.Errorf("count deliveries: %w", err)
+	}
+	now := s.now()
+	first, err := gorm.G[Delivery](s.db).Select("next_at").Where("state = 'pending' AND next_at <= ?", now).Order("next_at").Limit(1).Find(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("look for the oldest delivery: %w", err)
+	}
+	if len(first) > 0 {
+		late = now.Sub(first[0].NextAt)
+	}
+	return int(n), late, s.file.check()
+}
+
 // Claim takes up to limit of an app's due deliveries, the longest due first, each as one more
 // attempt. Nobody else gets them until the lease is over, when they are due again: whoever
 // claims and dies loses nothing.

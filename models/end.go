@@ -27,6 +27,25 @@ const (
 	Expired               Reason = "expired"
 )
 
+// Reasons returns all of them.
+func Reasons() []Reason {
+	return []Reason{EndedByLogout, EndedByPerson, EndedByNewLogin, EndedByPasswordChange, EndedByDisabling,
+		EndedByOperator, EndedByDeletion, Expired}
+}
+
+// Ended is how many sessions have ended together, by reason.
+type Ended map[Reason]int
+
+func (e Ended) and(others Ended) Ended {
+	all := Ended{}
+	for _, part := range []Ended{e, others} {
+		for why, n := range part {
+			all[why] += n
+		}
+	}
+	return all
+}
+
 // End ends the session for the given reason. It is safe to call twice: the first reason stands.
 // It returns ErrNotFound if there never was such a session.
 func (s Sessions) End(ctx context.Context, id uuid.UUID, why Reason) error {
@@ -79,20 +98,20 @@ func (s Sessions) EndOlder(ctx context.Context, person uuid.UUID, upTo time.Time
 
 // EndEverywhere signs a person out of the session they are using and of all others, and returns how
 // many others it ended.
-func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (others int, err error) {
+func (s Sessions) EndEverywhere(ctx context.Context, person, here uuid.UUID) (others int, _ error) {
 	now := s.now()
-	_, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	ended, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		this, err := end(ctx, tx, now, EndedByLogout, "identity_id = ? AND id = ?", person, here)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		others, err = end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
-		return this + others, err
+		rest, err := end(ctx, tx, now, EndedByPerson, "identity_id = ? AND id <> ?", person, here)
+		return this.and(rest), err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end the sessions of %s: %w", person, err)
 	}
-	return others, nil
+	return ended[EndedByPerson], nil
 }
 
 // endBatch keeps an end of many sessions from holding up everybody's sign-ins.
@@ -124,10 +143,12 @@ func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
 	found, err := gorm.G[Session](s.db).Select("id").Where(due, s.now()).Limit(1).Find(ctx)
 	n := 0
 	if err == nil && len(found) > 0 {
-		n, err = s.ending(ctx, func(tx *gorm.DB) (int, error) {
+		var ended Ended
+		ended, err = s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 			now := s.now()
 			return expire(ctx, tx, now, "id IN (SELECT id FROM sessions WHERE "+due+" LIMIT ?)", now, limit)
 		})
+		n = ended[Expired]
 	}
 	if err != nil {
 		return 0, fmt.Errorf("end expired sessions: %w", err)
@@ -136,39 +157,39 @@ func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
 }
 
 func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
-	return s.ending(ctx, func(tx *gorm.DB) (int, error) { return end(ctx, tx, s.now(), why, which, args...) })
+	ended, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) { return end(ctx, tx, s.now(), why, which, args...) })
+	return ended[why], err
 }
 
-// end is the one place in which sessions end, and must run in a transaction of ending. It returns
-// how many it ended. Those that have expired are marked as ended too, or a late note of their use
+// end is the one place in which sessions end, and must run in a transaction of ending. Those that have expired are marked as ended too, or a late note of their use
 // (Seen) or a clock that is set back would revive what was ended.
-func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (int, error) {
-	n, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
+func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (Ended, error) {
+	ended, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	_, err = expire(ctx, tx, now, which, args...)
-	return n, err
+	expired, err := expire(ctx, tx, now, which, args...)
+	return ended.and(expired), err
 }
 
 // expire marks those as ended whose time has run out.
-func expire(ctx context.Context, tx *gorm.DB, now time.Time, which string, args ...any) (int, error) {
+func expire(ctx context.Context, tx *gorm.DB, now time.Time, which string, args ...any) (Ended, error) {
 	return markEnded(ctx, tx, now, Expired, gorm.Expr("expires_at"),
 		"("+which+") AND ended_at IS NULL AND expires_at <= ?", append(args, now)...)
 }
 
 // markEnded ends sessions as of a time, and leaves word of it for streams and apps.
-func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, asOf any, which string, args ...any) (int, error) {
+func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, asOf any, which string, args ...any) (Ended, error) {
 	var ended []Session
 	err := tx.WithContext(ctx).Raw("UPDATE sessions SET ended_at = ?, expires_at = ?, end_reason = ? WHERE "+which+
 		" RETURNING id, identity_id", append([]any{asOf, asOf, why}, args...)...).Scan(&ended).Error
 	if err != nil || len(ended) == 0 {
-		return 0, err
+		return nil, err
 	}
 	if err := noteEnds(ctx, tx, now, why, ended); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return len(ended), queueDeliveries(ctx, tx, now, why, ended)
+	return Ended{why: len(ended)}, queueDeliveries(ctx, tx, now, why, ended)
 }
 
 // End is the word of a session's end, for those who wait for it. It is kept for a short time.

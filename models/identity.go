@@ -78,6 +78,9 @@ func (s Identities) Create(ctx context.Context, email, name, passwordHash string
 
 // ByEmail returns the account of an address, disabled or not.
 func (s Identities) ByEmail(ctx context.Context, email string) (Identity, error) {
+	if strings.Contains(email, "\x00") {
+		return Identity{}, ErrNotFound // PostgreSQL can't even look for it
+	}
 	identity, err := gorm.G[Identity](s.db).Where("email = ?", NormalizeEmail(email)).Take(ctx)
 	if err != nil {
 		return Identity{}, fmt.Errorf("find an identity: %w", notFound(err))
@@ -133,14 +136,14 @@ func (s Identities) Disable(ctx context.Context, id uuid.UUID) error {
 
 func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) error {
 	now := s.now()
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).
 			Set(set("active", active), set("state_changed_at", now), set("updated_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
 		if err != nil || active {
-			return 0, err
+			return nil, err
 		}
 		return end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
 	})
@@ -152,10 +155,10 @@ func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) er
 
 // Delete ends a person's sessions, and removes their account with all that belongs to it.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.ending(ctx, func(tx *gorm.DB) (int, error) {
+	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
 		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		n, err := gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
 		if err == nil && n == 0 {

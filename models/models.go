@@ -36,14 +36,16 @@ type Store struct {
 	SigningKeys SigningKeys
 	Attempts    Attempts
 	Secrets     Secrets
-	onEnd       *func()
+	onEnd       *func(Ended)
+	onWrite     *func(context.Context, Write)
+	connections func() Connections
 }
 
 // New returns the store on a database that package db has opened. now is the clock: whatever its
 // zone and precision, times are stored in UTC and to the microsecond, which every database keeps.
 func New(db *gorm.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: db, now: clock, onEnd: new(func()), file: new(file)}
+	t := table{db: db, now: clock, file: new(file), onEnd: new(func(Ended)), onWrite: new(func(context.Context, Write))}
 	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
 		t.file.inPlace = dialect.InPlace
 	}
@@ -53,12 +55,41 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 		t.turn = make(chan struct{}, 1)
 	}
 	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
-		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd}
+		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite, connections: t.connections}
 }
 
 // OnEnd has do called whenever this process has ended sessions, after the commit. Set it before the
 // store is used.
-func (s *Store) OnEnd(do func()) { *s.onEnd = do }
+func (s *Store) OnEnd(do func(Ended)) { *s.onEnd = do }
+
+// Write is how a transaction that writes went.
+type Write struct {
+	Asked, Ended time.Time
+	Waited       time.Duration // for its turn
+	Err          error
+}
+
+// OnWrite has do called after every transaction that writes. Set it before the store is used.
+func (s *Store) OnWrite(do func(context.Context, Write)) { *s.onWrite = do }
+
+// Connections are those to the database.
+type Connections struct{ InUse, Idle, Limit int }
+
+// Connections returns how many there are right now.
+func (s *Store) Connections() Connections { return s.connections() }
+
+func (t table) connections() Connections {
+	if t.postgres != nil {
+		stat := t.postgres.Stat()
+		return Connections{InUse: int(stat.AcquiredConns()), Idle: int(stat.IdleConns()), Limit: int(stat.MaxConns())}
+	}
+	pool, err := t.db.DB()
+	if err != nil {
+		return Connections{}
+	}
+	stats := pool.Stats()
+	return Connections{InUse: stats.InUse, Idle: stats.Idle, Limit: stats.MaxOpenConnections}
+}
 
 // table is what the methods of every table work with.
 type table struct {
@@ -71,7 +102,9 @@ type table struct {
 	turn chan struct{}
 	file *file
 	// onEnd points to what is called when sessions have ended; to nil if nothing is.
-	onEnd *func()
+	onEnd *func(Ended)
+	// onWrite is the same for transactions.
+	onWrite *func(context.Context, Write)
 }
 
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
@@ -86,6 +119,20 @@ const writeWithin = 15 * time.Second
 func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
+	if *t.onWrite == nil {
+		return t.transact(ctx, do)
+	}
+	w := Write{Asked: time.Now()}
+	w.Err = t.transact(ctx, func(tx *gorm.DB) error {
+		w.Waited = time.Since(w.Asked)
+		return do(tx)
+	})
+	w.Ended = time.Now()
+	(*t.onWrite)(ctx, w)
+	return w.Err
+}
+
+func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if t.turn != nil {
 		waiting, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -138,17 +185,20 @@ func (t table) update(ctx context.Context, do func(tx *gorm.DB) (int, error)) (n
 	return n, err
 }
 
-// ending is update for a transaction that ends sessions and returns how many.
-func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (int, error)) (int, error) {
-	n, err := t.update(ctx, do)
-	if err != nil || n == 0 {
-		return n, err
+// ending is write for a transaction that ends sessions and returns how many.
+func (t table) ending(ctx context.Context, do func(tx *gorm.DB) (Ended, error)) (ended Ended, err error) {
+	err = t.write(ctx, func(tx *gorm.DB) error {
+		ended, err = do(tx)
+		return err
+	})
+	if err != nil || len(ended) == 0 {
+		return ended, err
 	}
 	t.notify(ctx)
 	if *t.onEnd != nil {
-		(*t.onEnd)()
+		(*t.onEnd)(ended)
 	}
-	return n, nil
+	return ended, nil
 }
 
 // alone keeps others who ask for the same from going on before the transaction is over, where writers

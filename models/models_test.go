@@ -24,7 +24,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	database, err := db.Open(t.Context(), pgtest.DSN(t, filepath.Join(t.TempDir(), "latchkey.db")))
+	return newWorldOn(t, pgtest.DSN(t, filepath.Join(t.TempDir(), "latchkey.db")))
+}
+
+func newWorldOn(t *testing.T, dsn string) *world {
+	t.Helper()
+	database, err := db.Open(t.Context(), dsn)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close(database)) })
 	w := &world{t: t, db: database, now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}

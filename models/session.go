@@ -82,16 +82,16 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 	}
 	session.TokenHash = hashToken(session.Token)
 
-	_, err = s.ending(ctx, func(tx *gorm.DB) (n int, err error) {
+	_, err = s.ending(ctx, func(tx *gorm.DB) (replaced Ended, err error) {
 		if err := unchanged(ctx, tx, in.Identity.ID, in.PasswordHash); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if in.Replaces != uuid.Nil {
-			if n, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
-				return 0, err
+			if replaced, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
+				return nil, err
 			}
 		}
-		return n, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
+		return replaced, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("start a session: %w", err)

@@ -89,6 +89,29 @@ type Hasher struct {
 	nobody   string        // a hash that no password fits
 	admitted chan struct{} // holds one for each hash that waits or runs
 	running  chan struct{} // holds one for each hash that runs
+	onHash   func(context.Context, Hashing)
+}
+
+// Hashing is how a hash went.
+type Hashing struct {
+	Asked, Began, Ended time.Time // Began is zero if it never did
+	Refused             bool      // with ErrBusy
+}
+
+// OnHash has do called after every hash that was asked for. Set it before the Hasher is used.
+func (h *Hasher) OnHash(do func(context.Context, Hashing)) { h.onHash = do }
+
+// Load is how much a Hasher has to do.
+type Load struct {
+	Running, MaxRunning int
+	Waiting, MaxWaiting int
+}
+
+// Load returns how much there is to do right now.
+func (h *Hasher) Load() Load {
+	running := len(h.running)
+	return Load{Running: running, MaxRunning: cap(h.running),
+		Waiting: max(len(h.admitted)-running, 0), MaxWaiting: cap(h.admitted) - cap(h.running)}
 }
 
 // NewHasher returns a Hasher that makes hashes with p. It panics if p isn't valid.
@@ -166,6 +189,25 @@ func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 
 // enter waits for a turn to hash. The caller must call leave after it.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+	if h.onHash == nil {
+		return h.queue(ctx)
+	}
+	done := Hashing{Asked: time.Now()}
+	stop, err := h.queue(ctx)
+	if err != nil {
+		done.Ended, done.Refused = time.Now(), errors.Is(err, ErrBusy)
+		h.onHash(ctx, done)
+		return nil, err
+	}
+	done.Began = time.Now()
+	return func() {
+		stop()
+		done.Ended = time.Now()
+		h.onHash(ctx, done)
+	}, nil
+}
+
+func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
