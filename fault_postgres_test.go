@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,37 @@ func (w *wire) mend() { w.passing.Unlock() }
 
 func (w *wire) url() string {
 	return fmt.Sprintf("postgres://postgres:a-secret@%s/postgres?sslmode=disable", w.listener.Addr())
+}
+
+// A pooler leads connections that were the primary's to a standby, which lags behind. From the first
+// write on nobody is told what that one believes.
+func TestFaultPoolerLeadsToAStandby(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t)
+	standby := primary.Standby(t)
+	url, leadTo := primary.Bouncer(t, "postgres")
+	m := newMachineAt(t, url)
+	m.addUser("ada@example.com")
+	s := m.start()
+	kept, ended := s.signIn("ada@example.com"), s.signIn("ada@example.com")
+	primary.Exec(t, "ALTER SYSTEM SET synchronous_standby_names = ''")
+	primary.Exec(t, "SELECT pg_reload_conf()")
+	standby.Exec(t, "SELECT pg_wal_replay_pause()")
+	require.Equal(t, http.StatusNoContent, s.logout(ended).status)
+
+	leadTo(standby)
+	s.await("a write to be refused", func() bool {
+		return s.tryLogin("ada@example.com", goodPassword).status == http.StatusServiceUnavailable
+	})
+	for range 30 { // as often as there are connections, and more
+		require.Equal(t, http.StatusServiceUnavailable, s.whoami(ended))
+		require.Equal(t, http.StatusServiceUnavailable, s.whoami(kept))
+		require.Equal(t, http.StatusServiceUnavailable, s.logout(kept).status)
+	}
+	leadTo(primary)
+
+	s.await("the primary to be in use again", func() bool { return s.whoami(ended) == http.StatusUnauthorized })
+	s.await("sign-outs", func() bool { return s.logout(kept).status == http.StatusNoContent })
 }
 
 func TestFaultPostgresAwayAtTheStart(t *testing.T) {

@@ -41,7 +41,8 @@ func TestInstances(t *testing.T) {
 		database := server.NewDatabase(t)
 		_, name, _ := strings.Cut(strings.TrimPrefix(database, "postgres://"), "/")
 		name, _, _ = strings.Cut(name, "?")
-		instancesBehindPgBouncer(t, newMachineAt(t, server.Bouncer(t, name)))
+		url, _ := server.Bouncer(t, name)
+		instancesBehindPgBouncer(t, newMachineAt(t, url))
 	})
 }
 

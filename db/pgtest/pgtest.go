@@ -200,8 +200,9 @@ func (s *Server) Standby(t testing.TB) *Server {
 }
 
 // Bouncer starts PgBouncer in front of the server, which has more clients than connections and gives each
-// transaction whichever is free. It returns the URL of a database there.
-func (s *Server) Bouncer(t testing.TB, database string) string {
+// transaction whichever is free. It returns the URL of a database there, and what leads all clients, as
+// connected as they are, to another server.
+func (s *Server) Bouncer(t testing.TB, database string) (url string, leadTo func(*Server)) {
 	t.Helper()
 	if program("pgbouncer") == "" {
 		missing(t, "PgBouncer", "pgbouncer")
@@ -209,9 +210,12 @@ func (s *Server) Bouncer(t testing.TB, database string) string {
 	port, err := freePort()
 	require.NoError(t, err)
 	config := filepath.Join(s.Dir, "pgbouncer.ini")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "[databases]\n* = host=127.0.0.1 port=%d user=postgres\n"+
-		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"+
-		"pool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n", s.Port, port), 0o644))
+	configure := func(to *Server) {
+		require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "[databases]\n* = host=127.0.0.1 port=%d user=postgres\n"+
+			"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"+
+			"pool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n", to.Port, port), 0o644))
+	}
+	configure(s)
 	bouncer := Command("pgbouncer", config)
 	require.NoError(t, bouncer.Start())
 	t.Cleanup(func() {
@@ -220,7 +224,10 @@ func (s *Server) Bouncer(t testing.TB, database string) string {
 	})
 	front := &Server{Port: port}
 	require.NoError(t, front.await())
-	return front.URL(database)
+	return front.URL(database), func(to *Server) {
+		configure(to)
+		require.NoError(t, bouncer.Process.Signal(syscall.SIGHUP))
+	}
 }
 
 func freePort() (int, error) {
