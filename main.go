@@ -3,17 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -22,7 +20,6 @@ import (
 	"gorm.io/gorm"
 
 	"latchkey/app"
-	"latchkey/app/tracing"
 	"latchkey/db"
 )
 
@@ -34,6 +31,8 @@ type cli struct {
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are told when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign what apps are told: list, rotate."`
+	Backup      backupCmd      `cmd:"" help:"Copy the SQLite database into a new file, while the server goes on."`
+	Check       checkCmd       `cmd:"" help:"Print what is wrong with settings, database, proxy, cookies and clock, and what to do. Changes nothing."`
 	Copy        copyCmd        `cmd:"" help:"Copy everything to another database, such as from SQLite to PostgreSQL. Nobody is signed out by it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
@@ -41,10 +40,16 @@ type cli struct {
 
 func main() {
 	var c cli
-	k := kong.Parse(&c, kong.Name("latchkey"),
+	parser := kong.Must(&c, kong.Name("latchkey"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Description("The sign-in page for the apps on your own domain, and the sign-out that really ends the session. "+
 			"Every setting is a flag and an environment variable."))
+	k, err := parser.Parse(os.Args[1:])
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil && wrong.Context.Selected().Name == "check" {
+		err = wrongSettings(err)
+	}
+	parser.FatalIfErrorf(err)
 	c.Log = newLogger(c.LogLevel)
 	slog.SetDefault(c.Log)
 	k.BindTo(interruptible(), (*context.Context)(nil))
@@ -80,100 +85,6 @@ func newLogger(level string) *slog.Logger {
 		return slog.New(slog.NewTextHandler(os.Stderr, &options))
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, &options))
-}
-
-type serveCmd struct{}
-
-const (
-	// maxHeaderBytes is more than any header may have, so that one that is too long gets an answer
-	// of ours; net/http would cut the connection.
-	maxHeaderBytes = 1<<20 + 128<<10
-	// shutdownTimeout is less than the 30 seconds that hosts wait before they kill.
-	shutdownTimeout = 25 * time.Second
-	// flushTimeout is for the traces that are left, and fits into what is left of those 30 seconds.
-	flushTimeout = 3 * time.Second
-)
-
-// Run serves until it is told to stop, and then finishes what is under way.
-func (serveCmd) Run(ctx context.Context, config *app.Config) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // the heap is small: half the collections cost two megabytes
-	}
-	traces, err := tracing.FromEnvironment(ctx, version(), config.Log)
-	if err != nil {
-		return err
-	}
-	config.Traces = traces
-	return withDatabase(ctx, config, db.Open, func(database *gorm.DB) error {
-		latchkey, err := app.New(*config, database)
-		if err != nil {
-			return err
-		}
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Address())
-		if err != nil {
-			return fmt.Errorf("%w; choose another address with LISTEN or PORT", err)
-		}
-		if handler := latchkey.Metrics(); handler != nil {
-			metrics, err := serveMetrics(ctx, config, handler)
-			if err != nil {
-				return err
-			}
-			defer metrics.Close()
-		}
-		if err := announce(ctx, config, latchkey, listener); err != nil {
-			return err
-		}
-
-		background, stop := context.WithCancel(context.WithoutCancel(ctx))
-		var running sync.WaitGroup
-		running.Go(func() { latchkey.Run(background) })
-
-		server := &http.Server{
-			Handler: latchkey,
-
-			DisableGeneralOptionsHandler: true, // OPTIONS * is answered like all else
-
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       30 * time.Second,
-			WriteTimeout:      60 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
-		}
-		failed := make(chan error, 1)
-		go func() { failed <- server.Serve(listener) }()
-		select {
-		case err = <-failed:
-		case <-ctx.Done():
-			config.Log.Info("stopping")
-			deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-			err = server.Shutdown(deadline)
-			cancel()
-		}
-		stop()
-		running.Wait()
-		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-		defer cancel()
-		traces.Shutdown(flushing)
-		return err
-	})
-}
-
-// announce prints where to go.
-func announce(ctx context.Context, config *app.Config, latchkey *app.App, listener net.Listener) error {
-	address := strings.TrimSuffix(config.BaseURL, "/")
-	if address == "" {
-		address = "http://" + app.Reachable(listener.Addr().String())
-	}
-	setup, err := latchkey.SetupURL(ctx, address)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("Latchkey is at %s\n", address)
-	if setup != "" {
-		fmt.Printf("Make the first account: %s\n", setup)
-	}
-	return nil
 }
 
 func withDatabase(ctx context.Context, config *app.Config, open func(context.Context, string) (*gorm.DB, error), do func(*gorm.DB) error) error {
@@ -226,7 +137,7 @@ func (versionCmd) Run() error {
 
 // describeBuild says in a line what Go has noted in the binary.
 func describeBuild(info *debug.BuildInfo) string {
-	line := "latchkey " + version()
+	line := "latchkey " + versionOf(info)
 	noted := map[string]string{}
 	for _, setting := range info.Settings {
 		noted[setting.Key] = setting.Value
@@ -241,9 +152,11 @@ func describeBuild(info *debug.BuildInfo) string {
 	return line + ", " + info.GoVersion
 }
 
+func versionOf(info *debug.BuildInfo) string { return cmp.Or(info.Main.Version, "(devel)") }
+
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return versionOf(info)
 	}
 	return "(devel)"
 }

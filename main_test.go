@@ -122,7 +122,11 @@ type result struct {
 // run runs a command to its end.
 func (m *machine) run(stdin string, args ...string) result {
 	m.t.Helper()
-	cmd := m.command(args...)
+	return m.finish(m.command(args...), stdin)
+}
+
+func (m *machine) finish(cmd *exec.Cmd, stdin string) result {
+	m.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()
@@ -145,7 +149,11 @@ func (m *machine) do(stdin string, args ...string) string {
 // refuse runs a command that must fail with one sentence on standard error, and returns that.
 func (m *machine) refuse(stdin string, args ...string) string {
 	m.t.Helper()
-	r := m.run(stdin, args...)
+	return m.refused(m.run(stdin, args...))
+}
+
+func (m *machine) refused(r result) string {
+	m.t.Helper()
 	require.NotZero(m.t, r.code, r.stdout)
 	require.Empty(m.t, r.stdout)
 	require.Regexp(m.t, `^latchkey: error: [^\n]+\n$`, r.stderr)
@@ -174,7 +182,11 @@ var announcement = regexp.MustCompile(`^Latchkey is at (\S+)\n(?:Make the first 
 // start starts a server on a free port and waits until it is ready.
 func (m *machine) start(args ...string) *server {
 	m.t.Helper()
-	cmd := m.command(args...)
+	return m.launch(m.command(args...))
+}
+
+func (m *machine) launch(cmd *exec.Cmd) *server {
+	m.t.Helper()
 	cmd.Env = append([]string{"LISTEN=localhost:0"}, cmd.Env...)
 	// Files, since what has been printed can be read from them at any time without waiting.
 	stdout, err := os.CreateTemp(m.dir, "stdout")
@@ -257,6 +269,7 @@ func (s *server) ended() int {
 // stop stops it as hosts do.
 func (s *server) stop() {
 	s.t.Helper()
+	http.DefaultClient.CloseIdleConnections() // or the server gives them time to be let go
 	s.signal(syscall.SIGTERM)
 	require.Zero(s.t, s.ended(), s.logged())
 }

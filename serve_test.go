@@ -112,7 +112,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	}
 	require.Greater(t, settings, 20)
 	for _, command := range []string{"serve", "user add", "user list", "user disable", "user enable", "user delete",
-		"user password", "session list", "session end", "healthcheck", "version"} {
+		"user password", "session list", "session end", "backup", "check", "healthcheck", "version"} {
 		require.Contains(t, help, "\n  "+command+" ")
 	}
 }

@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base32"
 	"errors"
@@ -45,6 +44,7 @@ type App struct {
 	trouble   trouble          // with the database
 	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
+	draining  atomic.Bool
 }
 
 // New builds the application on a database that package db has opened. Call Run too.
@@ -89,12 +89,8 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), "logout"); err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
-	}
-	if a.sealer, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
+	if a.sealer, err = newSealer(key); err != nil {
+		return nil, err
 	}
 	if a.assets, err = newAssets(settings); err != nil {
 		return nil, err
@@ -118,7 +114,16 @@ func New(config Config, database *gorm.DB) (*App, error) {
 }
 
 // ServeHTTP answers every request.
-func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.engine.ServeHTTP(w, r) }
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	a.engine.ServeHTTP(w, r)
+}
+
+// Drain prepares for the end of the process: from now on every answer asks its client to let go of
+// the connection, and /auth/health/ready sends load balancers elsewhere.
+func (a *App) Drain() { a.draining.Store(true) }
 
 const (
 	pruneEvery = 10 * time.Minute

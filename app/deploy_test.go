@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"debug/elf"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,11 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gofrs/uuid/v5"
 	"github.com/stretchr/testify/require"
-
-	"latchkey/db"
-	"latchkey/models"
 )
 
 // shell runs a line of a document, in a directory.
@@ -87,8 +84,10 @@ func TestTheSystemdUnitIsSound(t *testing.T) {
 	text := readDoc(t, "docs/latchkey.service")
 	unit := filepath.Join(t.TempDir(), "latchkey.service")
 	require.NoError(t, os.WriteFile(unit, []byte(adapt(t, text, "/usr/local/bin/latchkey", "/bin/true")), 0o600))
+	socket := filepath.Join(filepath.Dir(unit), "latchkey.socket")
+	require.NoError(t, os.WriteFile(socket, []byte(readDoc(t, "docs/latchkey.socket")), 0o600))
 
-	require.Empty(t, shell(t, ".", "systemd-analyze verify "+unit))
+	require.Empty(t, shell(t, ".", "systemd-analyze verify "+unit+" "+socket))
 	// Of 100, which is a unit that may do everything.
 	shell(t, ".", "systemd-analyze security --no-pager --offline=true --threshold=15 "+unit)
 
@@ -102,35 +101,7 @@ func TestTheSystemdUnitIsSound(t *testing.T) {
 	require.NoError(t, config.Validate())
 	require.NotEmpty(t, config.BaseURL)
 	require.Equal(t, "sqlite:/var/lib/latchkey/latchkey.db", config.DatabaseURL)
-}
-
-func TestABackupOfARunningLatchkeyIsWhole(t *testing.T) {
-	installed(t, "sqlite3", "sqlite3")
-	s := newSQLiteSite(t)
-	ada := s.signUp("ada@example.com")
-	token := ada.cookie("latchkey_session")
-	dir := filepath.Dir(s.file())
-
-	shell(t, dir, codeIn(t, "README.md", "sh", "VACUUM INTO"))
-	ada.open(ada.logoutURL())
-	require.False(t, ada.signedIn())
-
-	file := filepath.Join(dir, "backup.db")
-	info, err := os.Stat(file)
+	_, port, err := net.SplitHostPort(config.Address())
 	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	restored, err := db.Open(t.Context(), "sqlite:"+file)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close(restored)) })
-	store := models.New(restored, s.clock.Now)
-	session, err := store.Sessions.ByToken(t.Context(), token)
-	require.NoError(t, err)
-	require.True(t, session.Active(s.clock.Now()), "a session that was ended since is back")
-
-	_, err = store.Sessions.EndAll(t.Context(), uuid.Nil) // latchkey session end --all
-
-	require.NoError(t, err)
-	session, err = store.Sessions.ByToken(t.Context(), token)
-	require.NoError(t, err)
-	require.False(t, session.Active(s.clock.Now()))
+	require.Contains(t, readDoc(t, "docs/latchkey.socket"), ":"+port+"\n", "where 'latchkey healthcheck' asks")
 }

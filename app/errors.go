@@ -159,6 +159,7 @@ var jsonPaths = map[string]bool{
 	"/auth/openapi.json":                    true,
 	"/auth/health/alive":                    true,
 	"/auth/health/ready":                    true,
+	PathSeen:                                true,
 }
 
 func setRetryAfter(c *gin.Context, p *problem) {

@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,7 +54,7 @@ func TestSeveralInstancesBehindNginx(t *testing.T) {
 	require.Contains(t, one.logged(), `"path":"/auth/sessions/whoami"`)
 }
 
-// What the page says of role, database, backup and restore is done as it says.
+// What the pages say of role, database, backup and restore is done as they say.
 func TestPostgresOfTheDocument(t *testing.T) {
 	server := pgtest.Start(t, "-F")
 	for statement := range strings.SplitSeq(strings.TrimSpace(codeIn(t, postgresDoc, "sql", "CREATE ROLE")), "\n") {
@@ -67,20 +66,18 @@ func TestPostgresOfTheDocument(t *testing.T) {
 	ada := site.signUp("ada@example.com")
 	ended := site.apiToken("ada@example.com")
 	dir := t.TempDir()
-	t.Setenv("DATABASE_URL", dsn)
-	shell(t, dir, codeIn(t, postgresDoc, "sh", "pg_dump"))
-	info, err := os.Stat(filepath.Join(dir, "latchkey.dump"))
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	t.Setenv("PGPORT", strconv.Itoa(server.Port))
+	const backupDoc = "docs/backup.md"
+	shell(t, dir, adapt(t, codeIn(t, backupDoc, "sh", "pg_dump"), "db.example.com", "127.0.0.1"))
 	require.Equal(t, http.StatusNoContent, site.visitor().delete("/auth/self-service/logout/api", `{"session_token": "`+ended+`"}`,
 		with("Content-Type", "application/json")).status)
 
-	server.Exec(t, "CREATE DATABASE restored OWNER latchkey")
-	dsn = adapt(t, dsn, "/latchkey?", "/restored?")
-	t.Setenv("DATABASE_URL", dsn)
-	shell(t, dir, codeIn(t, postgresDoc, "sh", "pg_restore"))
-
-	restored := newSiteOn(t, dsn)
+	lines := strings.Split(strings.TrimSpace(adapt(t, codeIn(t, backupDoc, "sh", "createdb"), "db.example.com", "127.0.0.1")), "\n")
+	t.Setenv("PGUSER", "postgres")
+	shell(t, dir, lines[0])
+	shell(t, dir, lines[1])
+	require.Contains(t, lines[2], "latchkey session end --all") // as below
+	restored := newSiteOn(t, adapt(t, dsn, "/latchkey?", "/latchkey_restored?"))
 	require.True(t, restored.sameBrowser(ada).signedIn())
 	whoami := func() int {
 		return restored.visitor().get("/auth/sessions/whoami", with("X-Session-Token", ended)).status

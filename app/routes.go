@@ -110,6 +110,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	health := auth.Group("/health")
 	read(health, "/alive", a.alive)
 	read(health, "/ready", a.ready)
+	read(health, "/request", a.seen) // PathSeen
 
 	if a.metrics != nil {
 		for _, route := range r.Routes() {

@@ -3,7 +3,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -20,13 +19,16 @@ func Open(ctx context.Context, dsn string) (*gorm.DB, error) { return open(ctx, 
 func OpenExisting(ctx context.Context, dsn string) (*gorm.DB, error) { return open(ctx, dsn, false) }
 
 func open(ctx context.Context, dsn string, create bool) (*gorm.DB, error) {
-	switch path, sqlite := strings.CutPrefix(dsn, "sqlite:"); {
-	case sqlite && path != "":
+	if path, ok := SQLitePath(dsn); ok {
 		return openSQLite(ctx, path, create)
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		return openPostgres(ctx, dsn)
 	}
-	return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
+	return openPostgres(ctx, dsn)
+}
+
+// SQLitePath returns the file that dsn names, and false where it names no SQLite database.
+func SQLitePath(dsn string) (string, bool) {
+	path, ok := strings.CutPrefix(dsn, "sqlite:")
+	return path, ok && path != ""
 }
 
 // options are those of GORM on both databases.

@@ -39,7 +39,11 @@ type Postgres struct {
 // Pool is for who needs more of PostgreSQL than GORM has.
 func (p *Postgres) Pool() *pgxpool.Pool { return p.pool }
 
-func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+// postgresConfig reads a URL, and adds what it leaves open.
+func postgresConfig(dsn string) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
+	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err) // without the password
@@ -50,10 +54,22 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = answerWithin
 	}
-	if config.ConnConfig.ValidateConnect == nil { // the URL has no target_session_attrs
-		// A standby may not know yet who has signed out.
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	return config, nil
+}
+
+// primaryOnly keeps the connections to the primary: a standby may not know yet who has signed out.
+func primaryOnly(config *pgx.ConnConfig) {
+	if config.ValidateConnect == nil { // the URL has no target_session_attrs
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
+}
+
+func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+	config, err := postgresConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	primaryOnly(config.ConnConfig)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
 			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})

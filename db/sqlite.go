@@ -40,7 +40,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	connections, err := driver.NewConnector(sqliteDSN(path))
+	connections, err := driver.NewConnector(sqliteDSN(path, "journal_mode(WAL)"))
 	if err != nil {
 		return nil, opening(path, err)
 	}
@@ -81,16 +81,16 @@ func connect(ctx context.Context, pool *sql.DB) error {
 	}
 }
 
-func sqliteDSN(path string) string {
+// sqliteDSN is what the driver opens a file by, with these pragmas besides those of every connection.
+func sqliteDSN(path string, pragmas ...string) string {
 	options := url.Values{
 		"mode": {"rw"}, // a file that has gone is not to come back empty
-		"_pragma": {
+		"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
-			"journal_mode(WAL)",
 			"synchronous(FULL)", // an answered logout survives a power cut
 			"foreign_keys(1)",
 			"cache_size(-1024)", // KiB; the system's cache has the rest
-		},
+		}, pragmas...),
 		// A transaction that means to write waits for its turn at its start, where the busy
 		// timeout helps, and not in its middle, where SQLite can only refuse.
 		"_txlock": {"immediate"},

@@ -20,7 +20,7 @@ func dialPublic(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return fmt.Errorf("dial an address that can't be read: %w", err)
 	}
-	if !isPublic(to.Addr()) {
+	if !IsPublic(to.Addr()) {
 		return notPublic(to.Addr())
 	}
 	return nil
@@ -68,8 +68,8 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
-// isPublic reports whether addr is one that anybody on the internet can have.
-func isPublic(addr netip.Addr) bool {
+// IsPublic reports whether addr is one that anybody on the internet can have.
+func IsPublic(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if nat64.Contains(addr) {
 		bytes := addr.As16()

@@ -14,7 +14,7 @@ func TestAddressesThatArePublic(t *testing.T) {
 		"198.17.255.255", "198.20.0.0", "198.51.99.255", "203.0.112.255", "203.0.114.0", "223.255.255.255",
 		"::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2606:4700::1111", "2001:4860:4860::8888", "2001:200::1", "2a00:1450::1", "3ffe::1",
 	} {
-		require.True(t, isPublic(netip.MustParseAddr(addr)), addr)
+		require.True(t, IsPublic(netip.MustParseAddr(addr)), addr)
 	}
 }
 
@@ -41,9 +41,9 @@ func TestAddressesThatAreNot(t *testing.T) {
 		"2002:7f00:1::": "6to4", "2002:a00:1::1": "6to4", "2002:c0a8:101::1": "6to4",
 		"2001::1": "Teredo", "2001:0:5ef5:79fd::1": "Teredo", "2001:10::1": "ORCHID", "2001:20::1": "ORCHID",
 	} {
-		require.False(t, isPublic(netip.MustParseAddr(addr)), "%s: %s", addr, what)
+		require.False(t, IsPublic(netip.MustParseAddr(addr)), "%s: %s", addr, what)
 	}
-	require.False(t, isPublic(netip.Addr{}))
+	require.False(t, IsPublic(netip.Addr{}))
 }
 
 func TestDialIsRefusedWhereTheAddressIsNoAddress(t *testing.T) {

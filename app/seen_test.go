@@ -1,0 +1,92 @@
+package app_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app"
+)
+
+func TestOnlyTheKeyOfTheDatabaseShowsHowARequestIsSeen(t *testing.T) {
+	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	key, err := site.store.Secrets.Get(t.Context(), "seal")
+	require.NoError(t, err)
+	token := func(key []byte, at time.Time) header {
+		sealed, err := app.SeenToken(key, at)
+		require.NoError(t, err)
+		return with(app.SeenHeader, sealed)
+	}
+	v, now := site.visitor(), site.clock.Now()
+
+	seen := v.get(app.PathSeen, token(key, now), with("X-Forwarded-For", "203.0.113.9"), with("X-Forwarded-Proto", "https"))
+	require.Equal(t, http.StatusOK, seen.status, seen.body)
+	require.Equal(t, "127.0.0.1", seen.text("peer"))
+	require.Equal(t, "203.0.113.9", seen.text("client"))
+	require.Equal(t, "203.0.113.9", seen.text("forwarded_for"))
+	require.Equal(t, "https", seen.text("forwarded_proto"))
+
+	v.get(app.PathSeen).requireError(http.StatusForbidden, "")
+	for why, sent := range map[string]header{
+		"no token":    with(app.SeenHeader, "x"),
+		"another key": token(make([]byte, 32), now),
+		"old":         token(key, now.Add(-6*time.Minute)),
+		"of tomorrow": token(key, now.Add(24*time.Hour)),
+	} {
+		res := v.get(app.PathSeen, sent)
+		require.Equal(t, http.StatusForbidden, res.status, why)
+	}
+}
+
+func TestAdviceOnWhatBrowsersWillMakeOfTheSettings(t *testing.T) {
+	for _, c := range []struct {
+		why, says string
+		warning   bool
+		configure func(*app.Config)
+	}{
+		{why: "all on one host", configure: func(c *app.Config) { c.BaseURL = "https://example.com" }},
+		{why: "nothing set", configure: func(*app.Config) {}},
+		{why: "the cookie is shared", configure: func(c *app.Config) {
+			c.BaseURL, c.CookieDomain, c.Access = "https://auth.example.com", "example.com", "wiki.example.com=staff *=all"
+			c.AllowedReturnURLs, c.CORSAllowedOrigins = []string{"https://*.example.com"}, []string{"https://app.example.com"}
+		}},
+		{why: "a front-end on the same site needs no cookie of its own", configure: func(c *app.Config) {
+			c.BaseURL, c.CORSAllowedOrigins, c.AllowedReturnURLs = "https://auth.example.com", []string{"https://app.example.com"}, []string{"https://app.example.com"}
+		}},
+		{why: "apps without BASE_URL", says: "set BASE_URL", warning: true, configure: func(c *app.Config) { c.Access = "wiki.example.com=staff" }},
+		{why: "an app that gets no cookie", says: "set COOKIE_DOMAIN=example.com", configure: func(c *app.Config) {
+			c.BaseURL, c.Access = "https://auth.example.com", "wiki.example.com=staff"
+		}},
+		{why: "neighbours under a public suffix", says: "different sites", configure: func(c *app.Config) {
+			c.BaseURL, c.Access = "https://auth.github.io", "wiki.github.io=staff"
+		}},
+		{why: "another site calls", says: "a different site", configure: func(c *app.Config) {
+			c.BaseURL, c.CORSAllowedOrigins = "https://auth.example.com", []string{"https://example.org"}
+		}},
+		{why: "http calls https", says: "different sites", configure: func(c *app.Config) {
+			c.BaseURL, c.CORSAllowedOrigins = "https://auth.example.com", []string{"http://app.example.com"}
+		}},
+		{why: "people come back to another host", says: "set COOKIE_DOMAIN=example.com", warning: true, configure: func(c *app.Config) {
+			c.BaseURL, c.AllowedReturnURLs = "https://auth.example.com", []string{"https://*.example.com"}
+		}},
+		{why: "an app without a certificate", says: "Secure", warning: true, configure: func(c *app.Config) {
+			c.BaseURL, c.CookieDomain, c.AllowedReturnURLs = "https://auth.example.com", "example.com", []string{"http://app.example.com"}
+		}},
+		{why: "passwords in the clear", says: "BASE_URL", configure: func(c *app.Config) { c.BaseURL = "http://auth.example.com" }},
+		{why: "development", says: "DEV", configure: func(c *app.Config) { c.BaseURL, c.Dev = "https://auth.example.com", true }},
+	} {
+		config := defaults(t)
+		c.configure(&config)
+		require.NoError(t, config.Validate(), c.why)
+		advice := config.Advise()
+		if c.says == "" {
+			require.Empty(t, advice, c.why)
+			continue
+		}
+		require.Len(t, advice, 1, c.why)
+		require.Contains(t, advice[0].Text, c.says, c.why)
+		require.Equal(t, c.warning, advice[0].Warning, c.why)
+	}
+}
