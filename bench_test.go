@@ -256,6 +256,11 @@ func (s *server) residentMiB(b *testing.B) float64 {
 // load asks for a path with the cookies of random sessions and returns the answers a second.
 func (s *seeded) load(b *testing.B, address, path string) float64 {
 	b.Helper()
+	return s.loadOn(b, address, path, connections, round)
+}
+
+func (s *seeded) loadOn(b *testing.B, address, path string, connections int, round time.Duration) float64 {
+	b.Helper()
 	return answers(b, address, connections, round, func(int) func() []byte {
 		head := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nCookie: latchkey_session=", path)
 		request := []byte(head + s.tokens[0] + "\r\n\r\n")

@@ -83,8 +83,8 @@ func (r *report) settings(config *app.Config) {
 	}
 }
 
-// database checks the database and what is in it, and returns the key for app.SeenToken, nil if there
-// is none.
+// database checks the database and what is in it, and returns the key for app.SeenToken: empty if
+// there is none, nil where it could not be read.
 func (r *report) database(ctx context.Context, config *app.Config) []byte {
 	path, isFile := db.SQLitePath(config.DatabaseURL)
 	if isFile && !r.files(path) {
@@ -131,7 +131,7 @@ func (r *report) database(ctx context.Context, config *app.Config) []byte {
 	r.apps(ctx, config, store)
 	seal, err := gorm.G[models.Secret](database).Where("name = ?", "seal").Take(ctx)
 	if err != nil {
-		return nil // no server has started yet
+		return []byte{} // no server has started yet
 	}
 	return seal.Value
 }
@@ -368,7 +368,10 @@ func (r *report) requests(ctx context.Context, config *app.Config, seal []byte) 
 	default:
 		r.ok("server", "ready at %s", here)
 	}
-	if seal == nil {
+	if len(seal) == 0 {
+		if seal != nil && err == nil {
+			r.fail("server", "the one at %s has another database – set DATABASE_URL to that of the server", here)
+		}
 		return
 	}
 	token, err := app.SeenToken(seal, time.Now())

@@ -2,7 +2,7 @@ package main
 
 import (
 	"net/http"
-	"os/exec"
+	"os"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -344,9 +344,11 @@ func TestHealthcheckOfAFailingDatabase(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	commit, err := exec.Command("git", "log", "-1", "--format=%H").Output()
-	require.NoError(t, err)
-	require.Regexp(t, `^latchkey \S+ of commit `+strings.TrimSpace(string(commit))+`( with changes since)? at \d{4}-\d\d-\d\dT\S+Z, go1\.\d+\S*\n$`, newMachine(t).do("", "version"))
+	noted := ""
+	if info, err := os.Stat(".git"); err == nil && info.IsDir() { // Go does not look into a worktree
+		noted = ` of commit [0-9a-f]{40}( with changes since)? at \d{4}-\d\d-\d\dT\S+Z`
+	}
+	require.Regexp(t, `^latchkey \S+`+noted+`, go1\.\d+\S*\n$`, newMachine(t).do("", "version"))
 }
 
 func TestVersionOfAnyBuild(t *testing.T) {

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"latchkey/app/password"
+	"latchkey/models"
 )
 
 // All faults, those of a kill and of the clock included, are run by
@@ -101,9 +104,12 @@ func withstand(t *testing.T, f fault) {
 	requireKept(t, m.start(), c.sessions)
 }
 
-// newMachineOn is newMachine with its SQLite file elsewhere.
+// newMachineOn is newSQLiteMachine with its SQLite file elsewhere.
 func newMachineOn(t testing.TB, database string) *machine {
-	return &machine{t: t, dir: t.TempDir(), env: []string{"PASSWORD_MEMORY=64", "PASSWORD_PASSES=1", "DATABASE_URL=sqlite:" + database}}
+	m := newSQLiteMachine(t)
+	m.dsn = "sqlite:" + database
+	m.env = append(m.env, "DATABASE_URL="+m.dsn)
+	return m
 }
 
 const crowdSize = 4
@@ -379,7 +385,7 @@ func lock(t *testing.T, database string, d time.Duration) {
 // gets nobody in and out until the server is restarted.
 func TestFaultReplacedDatabase(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	kept, other := s.signIn("ada@example.com"), s.signIn("ada@example.com")
@@ -410,7 +416,7 @@ func TestFaultReplacedDatabase(t *testing.T) {
 // Whose database is removed begins with a new one: nobody is signed in to that.
 func TestFaultRemovedDatabase(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	token := s.signIn("ada@example.com")
@@ -433,7 +439,7 @@ func TestFaultRemovedDatabase(t *testing.T) {
 // was is saved by the stop.
 func TestFaultRemovedWriteAheadLog(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	s := m.start()
 	kept, ended := s.signIn("ada@example.com"), s.signIn("ada@example.com")
@@ -449,4 +455,53 @@ func TestFaultRemovedWriteAheadLog(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, s.whoami(ended), "a logout that was answered is undone")
 	require.Equal(t, http.StatusOK, s.whoami(kept))
 	require.Equal(t, http.StatusNoContent, s.logout(kept).status)
+}
+
+// More people sign in than the cores can hash for. Who can't be served soon is told so, not counted as
+// who had a wrong password, and the others are served meanwhile.
+func TestFaultMoreSignInsThanCanBe(t *testing.T) {
+	const people, each, refusals = 8, 5, 150 // more than the wrong passwords that a network has free
+	m := newSQLiteMachine(t)
+	m.env = append(m.env, "PASSWORD_MEMORY=262144", "GOMAXPROCS=2") // slow, and on any machine as few at a time
+	hash, err := password.NewHasher(password.Params{MemoryKiB: 262144}).Hash(t.Context(), goodPassword)
+	require.NoError(t, err)
+	store := models.New(m.open(), time.Now)
+	for i := range people {
+		_, err := store.Identities.Create(t.Context(), person(i), "", hash, false)
+		require.NoError(t, err)
+	}
+	s := m.start()
+	token := s.signIn(person(0))
+	var signedIn, refused atomic.Int64
+	var all sync.WaitGroup
+	for i := range people * each {
+		all.Go(func() {
+			for refused.Load() < refusals && !t.Failed() {
+				switch a := s.tryLogin(person(i%people), goodPassword); a.status {
+				case http.StatusOK:
+					signedIn.Add(1)
+				case http.StatusServiceUnavailable:
+					refused.Add(1)
+					if wait, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || wait < 1 {
+						t.Errorf("refused without a time to come back: %v", a.header)
+					}
+					time.Sleep(20 * time.Millisecond) // or there would be nothing but refusals
+				default:
+					t.Errorf("a right password is answered %d: %s %v", a.status, a.body, a.err)
+				}
+			}
+		})
+	}
+	s.await("refusals", func() bool {
+		if status := s.whoami(token); status != http.StatusOK {
+			t.Errorf("whoami is answered %d", status)
+		}
+		return refused.Load() >= refusals || t.Failed()
+	})
+	all.Wait()
+	t.Logf("%d sign-ins, %d refusals", signedIn.Load(), refused.Load())
+	require.NotZero(t, signedIn.Load())
+
+	require.Equal(t, http.StatusBadRequest, s.tryLogin(person(1), "a wrong password").status, "not yet too many")
+	require.Equal(t, http.StatusOK, s.tryLogin(person(1), goodPassword).status)
 }

@@ -61,8 +61,8 @@ func (m *machine) startMany(n int) []*server {
 	return all
 }
 
-// asBrowser opens a URL of another instance here, as the browser that has the token as its cookie.
-func (s *server) asBrowser(target, token string) answer {
+// carrying opens a URL of another instance here, as the browser that has the token as its cookie.
+func (s *server) carrying(target, token string) answer {
 	path := regexp.MustCompile(`^http://[^/]+`).ReplaceAllString(target, "")
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, nil)
 	if err != nil {
@@ -106,8 +106,8 @@ func instancesStartAtOnce(t *testing.T, m *machine) {
 			map[string]string{"method": "password", "identifier": "ada@example.com", "password": goodPassword})
 		require.Equal(t, http.StatusOK, login.status, login.body)
 		token := login.text("session_token")
-		logout := s.asBrowser("/auth/self-service/logout/browser", token).text("logout_url")
-		require.Equal(t, http.StatusNoContent, last.asBrowser(logout, token).status)
+		logout := s.carrying("/auth/self-service/logout/browser", token).text("logout_url")
+		require.Equal(t, http.StatusNoContent, last.carrying(logout, token).status)
 		require.Equal(t, http.StatusUnauthorized, s.whoami(token))
 	}
 }
@@ -134,8 +134,8 @@ func instancesKnowOfALogout(t *testing.T, m *machine) {
 				var asking sync.WaitGroup
 				for _, s := range all {
 					asking.Go(func() {
-						for _, got := range []int{s.whoami(token), s.asBrowser("/auth/verify", token).status,
-							s.asBrowser("/auth/self-service/logout/browser", token).status} {
+						for _, got := range []int{s.whoami(token), s.carrying("/auth/verify", token).status,
+							s.carrying("/auth/self-service/logout/browser", token).status} {
 							if got != http.StatusUnauthorized {
 								t.Errorf("the next request after a logout was answered %d", got)
 							}

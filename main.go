@@ -39,8 +39,11 @@ type cli struct {
 }
 
 func main() {
-	var c cli
-	parser := kong.Must(&c, kong.Name("latchkey"),
+	run(new(cli))
+}
+
+func run(c *cli) {
+	parser := kong.Must(c, kong.Name("latchkey"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Description("The sign-in page for the apps on your own domain, and the sign-out that really ends the session. "+
 			"Every setting is a flag and an environment variable."))

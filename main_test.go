@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		serveBare(address)
 		return
 	}
+	if os.Getenv(soaking) != "" {
+		serveSoaking()
+		return
+	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "latchkey"); err != nil {
 		panic(err)
@@ -53,7 +57,7 @@ func TestMain(m *testing.M) {
 // binary builds the program as its users do, once, and returns where it is.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "latchkey")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("go", "build", "-buildvcs=auto", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", errors.Join(err, errors.New(string(out)))
@@ -67,6 +71,8 @@ type machine struct {
 	dir string
 	dsn string
 	env []string
+	// program is what runs; "" for the one that users build.
+	program string
 }
 
 // newMachine returns one where hashing is cheap.
@@ -105,7 +111,10 @@ func (m *machine) open() *gorm.DB {
 
 func (m *machine) command(args ...string) *exec.Cmd {
 	m.t.Helper()
-	path, err := binary()
+	path, err := m.program, error(nil)
+	if path == "" {
+		path, err = binary()
+	}
 	require.NoError(m.t, err)
 	cmd := exec.Command(path, args...)
 	cmd.Dir = m.dir

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"latchkey/app"
-	"latchkey/app/tracing"
-	"latchkey/db"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -18,6 +16,10 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"gorm.io/gorm"
+
+	"latchkey/app"
+	"latchkey/app/tracing"
+	"latchkey/db"
 )
 
 type serveCmd struct{}
@@ -60,6 +62,12 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		latchkey, err := app.New(*config, database)
 		if err != nil {
 			return err
+		}
+		if os.Getenv("GOMAXPROCS") == "" {
+			// As many hash as there are cores. With no more threads than that, all others would wait
+			// for Go to take a core from them, 10 ms each time; the system's scheduler shares the cores
+			// in shorter turns, and who has waited goes first.
+			runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 		}
 		listener := socket
 		if listener == nil {

@@ -94,7 +94,11 @@ func person(s *models.Session) string {
 
 // describe says in words where a session is.
 func (a *App) describe(s *models.Session) views.Session {
-	lastSeen := humanize.RelTime(s.LastSeenAt, a.Now(), "ago", "from now")
+	now := a.Now()
+	if now.Before(s.LastSeenAt) { // the clock was set back
+		now = s.LastSeenAt
+	}
+	lastSeen := humanize.RelTime(s.LastSeenAt, now, "ago", "from now")
 	if lastSeen == "now" {
 		lastSeen = "just now"
 	}

@@ -44,6 +44,8 @@ type App struct {
 	trouble   trouble          // with the database
 	metrics   *metrics.Metrics // nil if nobody wants them
 	engine    *gin.Engine
+	// lastLocal is the last host that was found to be one of this machine.
+	lastLocal atomic.Pointer[string]
 	draining  atomic.Bool
 }
 
@@ -144,9 +146,10 @@ const (
 func (a *App) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { every(ctx, pruneEvery, a.prune) })
+	running.Go(func() { every(ctx, a.Keep.Every, a.prune) })
 	running.Go(func() { a.expire(ctx) })
 	running.Go(func() { a.watch(ctx) })
+	running.Go(func() { a.mend(ctx) })
 	running.Go(func() { a.deliver(ctx) })
 	running.Go(func() { a.streams.run(ctx) })
 	lasting := context.WithoutCancel(ctx) // what has been noted is written, whatever stops
@@ -247,6 +250,22 @@ func (a *App) watch(ctx context.Context) {
 	})
 }
 
+// mendEvery is how long a clock that has been set back may hold up deliveries.
+const mendEvery = time.Minute
+
+// mend has what is to be delivered be due in time though the clock was set back, until ctx is done.
+func (a *App) mend(ctx context.Context) {
+	trouble := outage{log: a.Log, what: "looking for deliveries ahead of the clock"}
+	every(ctx, mendEvery, func(ctx context.Context) {
+		n, err := a.store.Deliveries.Mend(ctx, longestPause, deliveryLease)
+		trouble.note(ctx, err)
+		if n > 0 {
+			a.Log.Warn("the clock was set back: deliveries were due too late and are due now", slog.Int("deliveries", n))
+			a.outbox.rouse()
+		}
+	})
+}
+
 func (a *App) prune(ctx context.Context) {
 	now := a.Now()
 	for what, batch := range map[string]func() (int, error){
@@ -254,8 +273,8 @@ func (a *App) prune(ctx context.Context) {
 		"failures": func() (int, error) {
 			return a.store.Activities.PruneFailures(ctx, now.Add(-a.SessionRetention), pruneBatch)
 		},
-		"ends":       func() (int, error) { return a.store.Ends.Prune(ctx, now.Add(-keepEnds), pruneBatch) },
-		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-keepDeliveries), pruneBatch) },
+		"ends":       func() (int, error) { return a.store.Ends.Prune(ctx, now.Add(-a.Keep.Ends), pruneBatch) },
+		"deliveries": func() (int, error) { return a.store.Deliveries.Prune(ctx, now.Add(-a.Keep.Deliveries), pruneBatch) },
 		"attempts":   func() (int, error) { return a.store.Attempts.Prune(ctx, pruneBatch) },
 	} {
 		if err := inBatches(ctx, batch); err != nil && ctx.Err() == nil {
@@ -322,6 +341,11 @@ func (a *App) SetupURL(ctx context.Context, origin string) (string, error) {
 	}
 	return origin + pathRegistration + "?" + url.Values{"setup": {token}}.Encode(), nil
 }
+
+// lately reports whether something happened within that time. What is further ahead of the clock than
+// that was noted before the clock was set back, nobody knows how long ago: a right that ends with time
+// must not last longer for it.
+func lately(now, then time.Time, within time.Duration) bool { return now.Sub(then).Abs() < within }
 
 // seal hides and signs a value for its way through a browser; purpose keeps one kind of sealed
 // value from being taken for another.

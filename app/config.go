@@ -60,10 +60,18 @@ type Config struct {
 	SiteLogo   string `env:"SITE_LOGO" placeholder:"FILE" help:"Picture above the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB." group:"Look"`
 	SiteAccent string `env:"SITE_ACCENT" placeholder:"COLOUR" help:"Colour of buttons and links, as #rrggbb. It is darkened or lightened where it would be hard to read." group:"Look"`
 
-	Now func() time.Time `kong:"-"` // the clock; time.Now if nil
-	Log *slog.Logger     `kong:"-"` // slog.Default if nil
+	Keep Keep             `kong:"-"`
+	Now  func() time.Time `kong:"-"` // the clock; time.Now if nil
+	Log  *slog.Logger     `kong:"-"` // slog.Default if nil
 
 	Traces *tracing.Tracer `kong:"-"` // where requests are traced to; nil for nowhere
+}
+
+// Keep is how long is kept what nobody sets the time of. Tests shorten it; zero fields are the defaults.
+type Keep struct {
+	Every      time.Duration // between two clean-ups
+	Ends       time.Duration
+	Deliveries time.Duration
 }
 
 // maxLogoBytes is the size of SITE_LOGO at most.
@@ -136,6 +144,7 @@ func (c *Config) check() (settings, error) {
 		*list = trimmed(*list)
 	}
 	s := settings{Config: *c}
+	s.Keep = Keep{cmp.Or(s.Keep.Every, pruneEvery), cmp.Or(s.Keep.Ends, keepEnds), cmp.Or(s.Keep.Deliveries, keepDeliveries)}
 	if s.Now == nil {
 		s.Now = time.Now
 	}

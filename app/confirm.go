@@ -20,7 +20,7 @@ var errRefresh = &problem{code: http.StatusForbidden, id: "session_refresh_requi
 // recent reports whether the session's person has proved lately enough who they are to decide over
 // sessions (ASVS 5.0 7.5.2).
 func (a *App) recent(session *models.Session) bool {
-	return !a.Now().After(session.ConfirmedAt.Add(a.ConfirmAfter))
+	return a.Now().Sub(session.ConfirmedAt).Abs() <= a.ConfirmAfter // see lately
 }
 
 // signedInLately is signedIn for a program that is about to do what needs a recent sign-in.
@@ -125,7 +125,7 @@ func (a *App) justReplaced(c *gin.Context, in fields) (*models.Session, error) {
 	}
 	session, err := a.store.Sessions.ByID(c.Request.Context(), uuid.UUID(raw[:uuid.Size]))
 	switch now := a.Now(); {
-	case errors.Is(err, models.ErrNotFound), err == nil && (!session.Active(now) || now.After(session.ConfirmedAt.Add(sentTwice))):
+	case errors.Is(err, models.ErrNotFound), err == nil && (!session.Active(now) || !lately(now, session.ConfirmedAt, sentTwice)):
 		return nil, errNoSession
 	case err != nil:
 		return nil, err

@@ -47,7 +47,7 @@ const flowLifetime = time.Hour
 // maxSetupToken is more bytes than the token has: what is longer is not it, cut off or not.
 const maxSetupToken = 64
 
-func (f *flow) expired(now time.Time) bool { return !now.Before(f.IssuedAt.Add(flowLifetime)) }
+func (f *flow) expired(now time.Time) bool { return !lately(now, f.IssuedAt, flowLifetime) }
 
 func (f *flow) typ() string {
 	if f.API {

@@ -38,7 +38,8 @@ func (a *App) createLogoutURL(c *gin.Context) {
 		return
 	}
 
-	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: a.logoutToken(session), LogoutURL: a.logoutURL(c, session, returnTo)})
+	token := a.logoutToken(session)
+	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: token, LogoutURL: a.logoutURLWith(c, token, returnTo)})
 }
 
 func carriesToken(r *http.Request) bool {
@@ -56,7 +57,11 @@ func (a *App) logoutToken(session *models.Session) string {
 
 // logoutURL returns the absolute URL that signs the session out when its browser opens it.
 func (a *App) logoutURL(c *gin.Context, session *models.Session, returnTo string) string {
-	u := a.origin(c) + "/auth/self-service/logout?token=" + a.logoutToken(session) // of URL-safe characters
+	return a.logoutURLWith(c, a.logoutToken(session), returnTo)
+}
+
+func (a *App) logoutURLWith(c *gin.Context, token, returnTo string) string {
+	u := a.origin(c) + "/auth/self-service/logout?token=" + token // of URL-safe characters
 	if returnTo != "" {
 		u += "&return_to=" + url.QueryEscape(returnTo)
 	}

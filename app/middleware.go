@@ -80,14 +80,23 @@ func (a *App) newRequestID(c *gin.Context) string {
 
 func (a *App) setHeaders(h http.Header, requestID string) {
 	h["X-Request-Id"] = []string{requestID}
-	h["Cache-Control"] = []string{"no-store"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	h["Referrer-Policy"] = []string{"no-referrer"}
-	h["Content-Security-Policy"] = []string{"default-src 'none'; frame-ancestors 'none'"} // pages need more
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	h["Referrer-Policy"] = noReferrer
+	h["Content-Security-Policy"] = nothingElse // pages need more
 	if a.https {
-		h["Strict-Transport-Security"] = []string{"max-age=63072000"}
+		h["Strict-Transport-Security"] = twoYears
 	}
 }
+
+// The headers of every answer. Answers share them: who adds to one gets a copy.
+var (
+	noStore     = []string{"no-store"}
+	noSniff     = []string{"nosniff"}
+	noReferrer  = []string{"no-referrer"}
+	nothingElse = []string{"default-src 'none'; frame-ancestors 'none'"}
+	twoYears    = []string{"max-age=63072000"}
+)
 
 // pageHeaders adds what only a page needs.
 func (a *App) pageHeaders(h http.Header) {
@@ -162,12 +171,24 @@ func (a *App) fromTrustedProxy(r *http.Request) bool {
 // knownHost refuses names that nobody vouched for while BASE_URL is unset: a URL that is built
 // from the request must not be steered by whoever sent it.
 func (a *App) knownHost(c *gin.Context) {
-	if a.baseOrigin != "" || localHost(c.Request.Host) || c.FullPath() == pathStatic { // what the page that says so needs
+	if a.baseOrigin != "" || a.local(c.Request.Host) || c.FullPath() == pathStatic { // what the page that says so needs
 		return
 	}
 	a.fail(c, &problem{code: http.StatusMisdirectedRequest, reason: fmt.Sprintf(
 		"Latchkey does not know that it may be reached as %q. If you run this site, start it with "+
 			"BASE_URL set to its address, such as https://example.com.", c.Request.Host)})
+}
+
+// local is localHost, which need not look twice at the host that everybody uses.
+func (a *App) local(host string) bool {
+	if last := a.lastLocal.Load(); last != nil && *last == host {
+		return true
+	}
+	if !localHost(host) {
+		return false
+	}
+	a.lastLocal.Store(&host)
+	return true
 }
 
 // localHost reports whether the host is a loopback name or an IP address, with a port or without,

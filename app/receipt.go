@@ -68,7 +68,7 @@ func (a *App) heldReceipt(c *gin.Context) (*receipt, *models.Session, error) {
 	if err := json.Unmarshal(raw, r); err != nil {
 		return nil, nil, err
 	}
-	if !a.Now().Before(r.At.Add(receiptLifetime)) {
+	if !lately(a.Now(), r.At, receiptLifetime) {
 		return nil, nil, nil
 	}
 	session, err := a.store.Sessions.ByID(c.Request.Context(), r.Session)

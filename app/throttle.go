@@ -39,6 +39,9 @@ const (
 // succeeds or could not be made, even if its client has gone.
 func (a *App) tryPassword(c *gin.Context, email, pass, hash string) (stale bool, err error) {
 	ctx := c.Request.Context()
+	if a.hasher.Busy(ctx) { // before two writes that would come to nothing
+		return false, password.ErrBusy
+	}
 	email = models.NormalizeEmail(email)
 	network, account := "network:"+networkOf(c.ClientIP()), "account:"+email
 	source := models.Limit{Key: siteOf(c.ClientIP()) + " " + account, Free: freePerSource, Most: longestWait}

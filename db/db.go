@@ -3,6 +3,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -49,11 +50,13 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	err = pool.Close()
-	if postgres, ok := db.Dialector.(*Postgres); ok {
-		postgres.pool.Close()
+	switch dialect := db.Dialector.(type) {
+	case *SQLite:
+		err = dialect.lookup.Close()
+	case *Postgres:
+		defer dialect.pool.Close()
 	}
-	return err
+	return errors.Join(err, pool.Close())
 }
 
 func opening(what string, err error) error { return fmt.Errorf("open the database %s: %w", what, err) }

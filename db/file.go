@@ -9,13 +9,19 @@ import (
 	"os"
 
 	"gorm.io/driver/sqlite"
+
+	"latchkey/db/lookup"
 )
 
 // SQLite is GORM's dialect for SQLite, with the file that is open.
 type SQLite struct {
 	sqlite.Dialector
-	file *file
+	file   *file
+	lookup *lookup.Pool
 }
+
+// Lookup is for who needs a row sooner than GORM has it.
+func (s *SQLite) Lookup() *lookup.Pool { return s.lookup }
 
 // InPlace returns an error while the file that is open is not the one that is found at its path.
 // SQLite does not care: it goes on with the one that it has, and all that it writes is lost with the

@@ -15,6 +15,8 @@ import (
 	"gorm.io/gorm"
 	driver "modernc.org/sqlite" // registers itself as "sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"latchkey/db/lookup"
 )
 
 // maxConns bounds the open connections to a SQLite file, and with them the memory for its page
@@ -52,7 +54,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	config := options()
 	config.PrepareStmt = true
-	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found}, config)
+	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found, lookup.New(path, busyTimeout, found.same)}, config)
 	if err != nil {
 		return nil, errors.Join(opening(path, err), pool.Close())
 	}
@@ -89,7 +91,8 @@ func sqliteDSN(path string, pragmas ...string) string {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
 			"synchronous(FULL)", // an answered logout survives a power cut
 			"foreign_keys(1)",
-			"cache_size(-1024)", // KiB; the system's cache has the rest
+			"journal_size_limit(16777216)", // bytes; a log that once had to be longer is cut back to that
+			"cache_size(-1024)",            // KiB; the system's cache has the rest
 		}, pragmas...),
 		// A transaction that means to write waits for its turn at its start, where the busy
 		// timeout helps, and not in its middle, where SQLite can only refuse.

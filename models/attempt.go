@@ -123,10 +123,21 @@ func waitOf(counts []Attempt, limits []Limit, now time.Time) (wait time.Duration
 		if counts[i].Failures <= limit.Free || limit.SparesFirst && counts[0].Failures == 0 {
 			continue
 		}
-		// A clock that was set back must not lengthen a wait.
-		wait = max(wait, min(counts[i].RetryAt.Sub(now), limit.Most))
+		wait = max(wait, left(counts[i].RetryAt.Sub(now), pause(counts[i].Failures-limit.Free, limit.Most)))
 	}
 	return wait
+}
+
+// clockSkew is how far apart the clocks of instances may be.
+const clockSkew = time.Minute
+
+// left is what is left of a wait. A clock that was set back must not lengthen it: where it seems longer
+// than it was, it is as long as it was, and over where it seems longer by more than clocks differ.
+func left(seeming, was time.Duration) time.Duration {
+	if seeming > was+clockSkew {
+		return 0
+	}
+	return min(seeming, was)
 }
 
 // pause is the wait after the nth failure past the free ones.

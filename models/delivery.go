@@ -213,6 +213,26 @@ func (s Deliveries) retry(ctx context.Context, which string, args ...any) (int, 
 	})
 }
 
+// Mend makes those deliveries due that will be later than any pause or lease lasts, since the clock has
+// been set back after they were noted. It returns how many.
+func (s Deliveries) Mend(ctx context.Context, pause, lease time.Duration) (int, error) {
+	now := s.now()
+	pause, lease = pause+clockSkew, lease+clockSkew
+	const ahead = "state = 'pending' AND (next_at > ? OR leased_until > ?)"
+	found, err := gorm.G[Delivery](s.db).Select("id").Where(ahead, now.Add(pause), now.Add(lease)).Limit(1).Find(ctx)
+	n := 0
+	if err == nil && len(found) > 0 {
+		n, err = s.update(ctx, func(tx *gorm.DB) (int, error) {
+			return gorm.G[Delivery](tx).Where(ahead, now.Add(pause), now.Add(lease)).
+				Set(set("next_at", now), set("leased_until", now), set("updated_at", now)).Update(ctx)
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("mend deliveries: %w", err)
+	}
+	return n, nil
+}
+
 // Prune removes up to limit deliveries from before a time that are no longer pending; it returns
 // how many.
 func (s Deliveries) Prune(ctx context.Context, before time.Time, limit int) (int, error) {

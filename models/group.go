@@ -37,11 +37,15 @@ func (g *Groups) Scan(stored any) error {
 	if !ok {
 		return fmt.Errorf("groups are stored as %T", stored)
 	}
-	*g = nil
-	if text != "" {
-		*g = strings.Split(text, ",")
-	}
+	*g = parseGroups(text)
 	return nil
+}
+
+func parseGroups(stored string) Groups {
+	if stored == "" {
+		return nil
+	}
+	return strings.Split(stored, ",")
 }
 
 // AddToGroup puts a person into a group; once there they stay.

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db/lookup"
 )
 
 // Errors that callers tell apart.
@@ -49,10 +51,11 @@ func New(db *gorm.DB, now func() time.Time) *Store {
 	if dialect, ok := db.Dialector.(interface{ InPlace() error }); ok {
 		t.file.inPlace = dialect.InPlace
 	}
-	if dialect, ok := db.Dialector.(interface{ Pool() *pgxpool.Pool }); ok {
+	switch dialect := db.Dialector.(type) {
+	case interface{ Lookup() *lookup.Pool }:
+		t.lookup, t.turn = dialect.Lookup(), make(chan struct{}, 1)
+	case interface{ Pool() *pgxpool.Pool }:
 		t.postgres = dialect.Pool()
-	} else {
-		t.turn = make(chan struct{}, 1)
 	}
 	return &Store{Identities: Identities{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
 		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, onEnd: t.onEnd, onWrite: t.onWrite, connections: t.connections}
@@ -95,7 +98,8 @@ func (t table) connections() Connections {
 type table struct {
 	db  *gorm.DB
 	now func() time.Time
-	// postgres is what db speaks to, nil where that is SQLite.
+	// One of these reads what can't wait for GORM, as the database is.
+	lookup   *lookup.Pool
 	postgres *pgxpool.Pool
 	// turn is held by who writes, nil where writers may run side by side. SQLite has one writer at
 	// a time; left to themselves the others poll for its lock, and some never get it.
@@ -152,7 +156,7 @@ func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	err := t.db.WithContext(ctx).Transaction(do)
 	for try := 0; inTheWay(err) && try < maxRetries; try++ {
 		select {
-		case <-time.After(rand.N(retryPause << try)):
+		case <-time.After(rand.N(retryPause << try)): // #nosec G404 -- a pause before another try, no secret
 		case <-ctx.Done():
 			return ctx.Err()
 		}

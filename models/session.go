@@ -1,7 +1,6 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db/lookup"
 )
 
 // Session is one sign-in of one person on one browser or client.
@@ -181,18 +182,29 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 }
 
 // readSQLite reads the session with that TokenHash.
-func (s Sessions) readSQLite(ctx context.Context, session *Session) error {
-	// Without cancellation, since watching for it costs more than a row is worth. Not QueryRow: its
-	// error is lost, and its Scan panics, where the statement can't be prepared.
-	rows, err := s.db.ConnPool.QueryContext(context.WithoutCancel(ctx), byToken, session.TokenHash)
-	if err != nil {
-		return err
+func (s Sessions) readSQLite(_ context.Context, session *Session) error {
+	found, err := s.lookup.Row(byToken, [sha256.Size]byte(session.TokenHash), session.scan)
+	if err == nil && !found {
+		err = ErrNotFound
 	}
-	defer rows.Close()
-	if !rows.Next() {
-		return cmp.Or(rows.Err(), ErrNotFound)
+	return err
+}
+
+// scan reads a row of byToken as SQLite stores it.
+func (s *Session) scan(row lookup.Row) error {
+	at := func(column int) time.Time { return time.UnixMicro(row.Int(column)).UTC() }
+	s.AuthenticatedAt, s.ConfirmedAt, s.LastSeenAt, s.ExpiresAt = at(1), at(2), at(3), at(4)
+	s.IdleSeconds, s.LatestExpiresAt, s.Remember = row.Int(5), at(6), row.Int(7) != 0
+	s.Method, s.IPAddress, s.UserAgent = row.Text(8), row.Text(9), row.Text(10)
+	if !row.Null(11) {
+		ended := at(11)
+		s.EndedAt = &ended
 	}
-	return rows.Scan(session.columns()...)
+	s.EndReason = Reason(row.Text(12))
+	who := s.Identity
+	who.Email, who.Name, who.Groups, who.Active = row.Text(14), row.Text(15), parseGroups(row.Text(16)), row.Int(17) != 0
+	who.StateChangedAt, who.CreatedAt, who.UpdatedAt = at(18), at(19), at(20)
+	return errors.Join(s.ID.UnmarshalText(row.Raw(0)), who.ID.UnmarshalText(row.Raw(13)))
 }
 
 // readPostgres is readSQLite for PostgreSQL, without database/sql in between.

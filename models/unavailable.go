@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
 
@@ -22,7 +21,7 @@ func Unavailable(err error) bool {
 	if errors.As(err, &known) && known.Unavailable() {
 		return true
 	}
-	var failure *sqlite.Error
+	var failure interface{ Code() int } // of SQLite, by its driver or package lookup
 	if errors.As(err, &failure) {
 		switch failure.Code() & 0xff { // the rest says more of the same: https://sqlite.org/rescode.html
 		case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_INTERRUPT, lib.SQLITE_NOMEM,

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/argon2id"
@@ -78,7 +79,8 @@ func (p Params) below(today Params) bool {
 
 // A Hasher hashes and verifies passwords with Argon2id, no more than GOMAXPROCS at a
 // time. Others wait in a queue of limited length and for RetryAfter at most, so that
-// memory doesn't grow with the load. It is safe for concurrent use.
+// memory doesn't grow with the load; who would wait longer is refused at once. It is safe
+// for concurrent use.
 //
 // Its methods take passwords of any bytes. They return ErrBusy when there is no turn to be
 // had, and the context's error when it ends before the turn comes. Texts that only Unicode
@@ -89,6 +91,7 @@ type Hasher struct {
 	nobody   string        // a hash that no password fits
 	admitted chan struct{} // holds one for each hash that waits or runs
 	running  chan struct{} // holds one for each hash that runs
+	took     atomic.Int64  // nanoseconds of a hash, the last ones counting most
 	onHash   func(context.Context, Hashing)
 }
 
@@ -187,6 +190,39 @@ func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 	return err
 }
 
+// Busy reports whether a hash that is asked for now would be refused, or wait in vain: who has other
+// work to do before it can save that. It counts as one that was refused.
+func (h *Hasher) Busy(ctx context.Context) bool {
+	busy := h.busy()
+	if busy && h.onHash != nil {
+		now := time.Now()
+		h.onHash(ctx, Hashing{Asked: now, Ended: now, Refused: true})
+	}
+	return busy
+}
+
+func (h *Hasher) busy() bool {
+	waiting := len(h.admitted) + 1 - cap(h.running)
+	return len(h.admitted) == cap(h.admitted) || time.Duration(waiting)*h.pace() > RetryAfter
+}
+
+// pace is how often a turn comes while all are hashing.
+func (h *Hasher) pace() time.Duration {
+	return time.Duration(h.took.Load()) / time.Duration(cap(h.running))
+}
+
+// leave ends a turn that began then.
+func (h *Hasher) leave(began time.Time) {
+	const weight = 8
+	before, took := h.took.Load(), int64(time.Since(began))
+	if before != 0 {
+		took = before + (took-before)/weight
+	}
+	h.took.Store(took) // of two at once one is lost, which does not matter
+	<-h.running
+	<-h.admitted
+}
+
 // enter waits for a turn to hash. The caller must call leave after it.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	if h.onHash == nil {
@@ -211,6 +247,9 @@ func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if h.busy() {
+		return nil, ErrBusy
+	}
 	select {
 	case h.admitted <- struct{}{}:
 	default:
@@ -220,7 +259,8 @@ func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
 	defer patience.Stop()
 	select {
 	case h.running <- struct{}{}:
-		return func() { <-h.running; <-h.admitted }, nil
+		began := time.Now()
+		return func() { h.leave(began) }, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-patience.C:

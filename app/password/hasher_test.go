@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/alexedwards/argon2id"
 	"github.com/stretchr/testify/require"
@@ -214,6 +215,32 @@ func TestWaitingTooLongIsBusy(t *testing.T) {
 		require.ErrorIs(t, h.VerifyNobody(t.Context(), "correct horse battery"), ErrBusy, "the bubble's clock runs ahead")
 		release()
 		require.NoError(t, h.VerifyNobody(t.Context(), "correct horse battery"))
+	})
+}
+
+func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHasher(cheap)
+		release := fill(t, h)
+		h.took.Store(int64(time.Second))
+		inTime := int(RetryAfter/time.Second) * runtime.GOMAXPROCS(0)
+		results := make(chan error, inTime)
+		for range inTime {
+			require.False(t, h.Busy(t.Context()))
+			go func() { results <- h.VerifyNobody(t.Context(), "correct horse battery") }()
+			synctest.Wait()
+		}
+		before := time.Now()
+
+		require.True(t, h.Busy(t.Context()))
+		require.ErrorIs(t, h.VerifyNobody(t.Context(), "one too many"), ErrBusy)
+
+		require.Zero(t, time.Since(before), "nobody waited")
+		release()
+		for range inTime {
+			require.NoError(t, <-results)
+		}
+		require.False(t, h.Busy(t.Context()))
 	})
 }
 
