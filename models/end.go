@@ -252,21 +252,29 @@ func (s Ends) Listen(ctx context.Context, heard func()) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // whatever was wrong with it has been said
 
-	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoNotices, err)
-	}
-	s.notify(ctx)
-	probe, cancel := context.WithTimeout(ctx, noticeWithin)
-	_, err = conn.WaitForNotification(probe)
-	cancel()
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return ErrNoNotices
-	}
+	err = s.probe(ctx, conn)
 	for err == nil {
 		heard()
 		_, err = conn.WaitForNotification(ctx)
 	}
 	return fmt.Errorf("listen for ends: %w", err)
+}
+
+// probe makes a connection listen, and makes sure that it hears.
+func (s Ends) probe(ctx context.Context, conn *pgx.Conn) error {
+	timely, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := conn.Exec(timely, "LISTEN "+channel); err != nil {
+		return err
+	}
+	s.notify(ctx)
+	timely, cancel = context.WithTimeout(ctx, noticeWithin)
+	defer cancel()
+	_, err := conn.WaitForNotification(timely)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return ErrNoNotices
+	}
+	return err
 }
 
 // Last returns the number of the latest end, 0 if none is known.

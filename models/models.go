@@ -115,9 +115,15 @@ type table struct {
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
 const patience = 5 * time.Second
 
+// writeWithin is how long a write may take in all, also where nobody waits for it. What has not been
+// committed by then is not; where the commit itself is not answered, nobody knows, and it has failed.
+const writeWithin = 15 * time.Second
+
 // write runs do in a transaction when its turn has come. It may run it more than once: the last one
 // counts.
 func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
 	if *t.onWrite == nil {
 		return t.transact(ctx, do)
 	}
