@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,10 +117,18 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 func TestCheckAsksThroughTheProxy(t *testing.T) {
 	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
+	var proxying sync.Mutex
 	var rewrite func(*httputil.ProxyRequest)
 	var target *url.URL
+	set := func(r func(*httputil.ProxyRequest)) {
+		proxying.Lock()
+		defer proxying.Unlock()
+		rewrite = r
+	}
 	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+			proxying.Lock()
+			defer proxying.Unlock()
 			p.SetURL(target)
 			p.Out.Host = p.In.Host
 			rewrite(p)
@@ -147,11 +156,13 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 		cmd := m.command(append(settings, listen)...)
 		require.NoError(t, cmd.Start())
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		proxying.Lock()
+		defer proxying.Unlock()
 		target = &url.URL{Scheme: "http", Host: "localhost:" + port}
 		require.Eventually(t, func() bool { return m.run("", "healthcheck", listen).code == 0 }, patience, 50*time.Millisecond)
 		return listen
 	}
-	rewrite = well
+	set(well)
 	listen := start("--trusted-proxies=127.0.0.0/8,::1")
 	require.Contains(t, m.findings(listen), "FAIL certificate", "nobody trusts it")
 	m.env = append(m.env, "SSL_CERT_FILE="+roots)
@@ -161,24 +172,24 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	require.Contains(t, found, "leads here; this machine is seen as 127.0.0.1")
 	require.Contains(t, found, "ends in 5 days")
 
-	rewrite = func(p *httputil.ProxyRequest) {
+	set(func(p *httputil.ProxyRequest) {
 		well(p)
 		p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
-	}
+	})
 	require.Contains(t, m.findings(listen), "passes on what anybody claims in X-Forwarded-For")
-	rewrite = func(p *httputil.ProxyRequest) { well(p); p.Out.Header.Del("X-Forwarded-For") }
+	set(func(p *httputil.ProxyRequest) { well(p); p.Out.Header.Del("X-Forwarded-For") })
 	require.Contains(t, m.findings(listen), "sends no X-Forwarded-For")
-	rewrite = func(p *httputil.ProxyRequest) {
+	set(func(p *httputil.ProxyRequest) {
 		well(p)
 		p.Out.Header.Del("X-Forwarded-Proto")
 		p.Out.Host = "127.0.0.1:8080"
-	}
+	})
 	found = m.findings(listen)
 	require.Contains(t, found, `warn proxy       it sends Host "127.0.0.1:8080"`)
 	require.Contains(t, found, `warn proxy       it sends X-Forwarded-Proto ""`)
-	rewrite = func(p *httputil.ProxyRequest) { well(p); p.Out.URL.Path = "/x" + p.Out.URL.Path }
+	set(func(p *httputil.ProxyRequest) { well(p); p.Out.URL.Path = "/x" + p.Out.URL.Path })
 	require.Contains(t, m.findings(listen), "FAIL BASE_URL")
-	rewrite = well
+	set(well)
 
 	require.Contains(t, m.findings(start()), "which is not in TRUSTED_PROXIES")
 	require.Contains(t, m.findings(start("--trusted-proxies=127.0.0.0/8,::1", "--base-url=https://other.example.com")), `and "https://other.example.com" at the server`)
