@@ -157,8 +157,8 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 		require.NoError(t, cmd.Start())
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 		proxying.Lock()
-		defer proxying.Unlock()
 		target = &url.URL{Scheme: "http", Host: "localhost:" + port}
+		proxying.Unlock()
 		require.Eventually(t, func() bool { return m.run("", "healthcheck", listen).code == 0 }, patience, 50*time.Millisecond)
 		return listen
 	}
