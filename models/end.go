@@ -161,8 +161,9 @@ func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any
 	return ended[why], err
 }
 
-// end is the one place in which sessions end, and must run in a transaction of ending. Those that have expired are marked as ended too, or a late note of their use
-// (Seen) or a clock that is set back would revive what was ended.
+// end is the one place in which sessions end, and must run in a transaction of ending. Those that have
+// expired are marked as ended too, or a late note of their use (Seen) or a clock that is set back would
+// revive what was ended.
 func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (Ended, error) {
 	ended, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
 	if err != nil {
