@@ -83,11 +83,11 @@ func New(config Config, database *gorm.DB) (*App, error) {
 		a.streams.poke()
 		a.outbox.rouse()
 	})
-	key, err := a.store.Secrets.Get(context.Background(), "seal")
+	key, err := a.store.Secrets.Get(context.Background(), models.SecretSeal)
 	if err != nil {
 		return nil, err
 	}
-	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), "logout"); err != nil {
+	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), models.SecretLogout); err != nil {
 		return nil, err
 	}
 	if a.sealer, err = newSealer(key); err != nil {

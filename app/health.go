@@ -61,8 +61,8 @@ const (
 	seenFor = 5 * time.Minute
 )
 
-// SeenToken returns a value for SeenHeader, by the key "seal" of the database: only who can read
-// that may ask.
+// SeenToken returns a value for SeenHeader, by models.SecretSeal of the database: only who can
+// read that may ask.
 func SeenToken(key []byte, now time.Time) (string, error) {
 	sealer, err := newSealer(key)
 	if err != nil {
