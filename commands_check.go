@@ -129,7 +129,7 @@ func (r *report) database(ctx context.Context, config *app.Config) []byte {
 	store := models.New(database, time.Now)
 	r.keys(ctx, store)
 	r.apps(ctx, config, store)
-	seal, err := gorm.G[models.Secret](database).Where("name = ?", "seal").Take(ctx)
+	seal, err := gorm.G[models.Secret](database).Where("name = ?", models.SecretSeal).Take(ctx)
 	if err != nil {
 		return []byte{} // no server has started yet
 	}

@@ -52,11 +52,7 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		return err
 	}
 	if socket != nil {
-		at := socket.Addr().String()
-		if _, port, _ := net.SplitHostPort(config.Address()); !strings.HasSuffix(at, ":"+port) {
-			config.Log.Warn("the socket of systemd is not where LISTEN says: 'latchkey healthcheck' needs LISTEN="+at, slog.String("listen", config.Address()))
-		}
-		config.Listen = at
+		listenAt(config, socket.Addr().String())
 	}
 	return withDatabase(ctx, config, db.Open, func(database *gorm.DB) error {
 		latchkey, err := app.New(*config, database)
@@ -86,51 +82,65 @@ func (serveCmd) Run(ctx context.Context, config *app.Config) error {
 		if err != nil {
 			return err
 		}
-
-		background, stop := context.WithCancel(context.WithoutCancel(ctx))
-		var running sync.WaitGroup
-		running.Go(func() { latchkey.Run(background) })
-		running.Go(func() { watchdog(background, config.Log, latchkey.Ready) })
-
-		var open atomic.Int64
-		server := &http.Server{
-			Handler: latchkey,
-
-			DisableGeneralOptionsHandler: true, // OPTIONS * is answered like all else
-
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       30 * time.Second,
-			WriteTimeout:      60 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
-			ConnState:         counting(&open),
-		}
-		failed := make(chan error, 1)
-		go func() { failed <- server.Serve(listener) }()
-		tell(config.Log, daemon.SdNotifyReady, "STATUS=Latchkey is at "+address)
-		select {
-		case err = <-failed:
-		case <-ctx.Done():
-			config.Log.Info("stopping")
-			tell(config.Log, daemon.SdNotifyStopping, "STATUS=Finishing what is under way")
-			latchkey.Drain()
-			if socket != nil { // who connects from now on is the next process's
-				_ = socket.Close() // of our copy; systemd has its own
-				<-failed           // all that was accepted is known to the server now
-			}
-			drained(&open)
-			deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-			err = server.Shutdown(deadline)
-			cancel()
-		}
-		stop()
-		running.Wait()
+		err = serve(ctx, config.Log, latchkey, listener, socket != nil, "STATUS=Latchkey is at "+address)
 		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		traces.Shutdown(flushing)
 		return err
 	})
+}
+
+// listenAt has the settings say where the socket of systemd is.
+func listenAt(config *app.Config, at string) {
+	if _, port, _ := net.SplitHostPort(config.Address()); !strings.HasSuffix(at, ":"+port) {
+		config.Log.Warn("the socket of systemd is not where LISTEN says: 'latchkey healthcheck' needs LISTEN="+at, slog.String("listen", config.Address()))
+	}
+	config.Listen = at
+}
+
+// serve answers requests until ctx is done, and then finishes those that are under way. A listener
+// that is lasting stays open elsewhere: who connects to it meanwhile is the next process's.
+func serve(ctx context.Context, log *slog.Logger, latchkey *app.App, listener net.Listener, lasting bool, status string) (err error) {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { latchkey.Run(background) })
+	running.Go(func() { watchdog(background, log, latchkey.Ready) })
+
+	var open atomic.Int64
+	server := &http.Server{
+		Handler: latchkey,
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like all else
+
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnState:         counting(&open),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	tell(log, daemon.SdNotifyReady, status)
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		log.Info("stopping")
+		tell(log, daemon.SdNotifyStopping, "STATUS=Finishing what is under way")
+		latchkey.Drain()
+		if lasting {
+			_ = listener.Close() // of our copy; systemd has its own
+			<-failed             // all that was accepted is known to the server now
+		}
+		drained(&open)
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		err = server.Shutdown(deadline)
+		cancel()
+	}
+	stop()
+	running.Wait()
+	return err
 }
 
 // counting keeps the number of connections that the server has.

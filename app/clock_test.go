@@ -108,14 +108,20 @@ func TestFaultClockSetBackHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-func TestFaultClockSetBackHoldsUpNoDelivery(t *testing.T) {
-	site := newSite(t)
-	wiki := newReceiver(t)
+// newSiteWithAPendingDelivery returns one whose wiki was down when somebody signed out.
+func newSiteWithAPendingDelivery(t *testing.T) (*site, *receiver) {
+	t.Helper()
+	site, wiki := newSite(t), newReceiver(t)
 	site.addApp("wiki", wiki.url, models.SendBoth)
 	ada := site.signUp("ada@example.com")
 	wiki.answers(answerWith(http.StatusServiceUnavailable))
 	ada.open(ada.logoutURL())
 	site.awaitDelivery("wiki", models.Pending, 1)
+	return site, wiki
+}
+
+func TestFaultClockSetBackHoldsUpNoDelivery(t *testing.T) {
+	site, wiki := newSiteWithAPendingDelivery(t)
 	// One whose sender died with it.
 	require.NoError(t, site.db.Exec("UPDATE deliveries SET leased_until = ?", site.clock.Now().Add(time.Minute).UTC()).Error)
 	site.stop()
@@ -130,13 +136,7 @@ func TestFaultClockSetBackHoldsUpNoDelivery(t *testing.T) {
 }
 
 func TestFaultClockAheadGivesADeliveryItsAttempt(t *testing.T) {
-	site := newSite(t)
-	wiki := newReceiver(t)
-	site.addApp("wiki", wiki.url, models.SendBoth)
-	ada := site.signUp("ada@example.com")
-	wiki.answers(answerWith(http.StatusServiceUnavailable))
-	ada.open(ada.logoutURL())
-	site.awaitDelivery("wiki", models.Pending, 1)
+	site, wiki := newSiteWithAPendingDelivery(t)
 	wiki.answers(nil)
 
 	site.clock.advance(day)

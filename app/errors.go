@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -105,8 +104,8 @@ type errorBody struct {
 	Debug   string `json:"debug,omitempty"`
 }
 
-// fail answers with the error, as JSON or as a page, and stops the request: the one way to fail. Whatever is not a
-// problem is a fault of ours: it is logged, and its text goes nowhere else.
+// fail answers with the error, as JSON or as a page, and stops the request: the one way to fail.
+// Whatever is not a problem is a fault of ours: it is logged, and its text goes nowhere else.
 func (a *App) fail(c *gin.Context, err error) {
 	p := a.explain(c, err)
 	a.respond(c, p, func() {
@@ -170,30 +169,6 @@ func setRetryAfter(c *gin.Context, p *problem) {
 
 // unavailableRetryAfter is long enough for a lock to go, and short for a person.
 const unavailableRetryAfter = 5 * time.Second
-
-// trouble logs that the database can't be used, and again now and then: a line for each request
-// would fill the disk, which may be what is wrong.
-type trouble struct {
-	log *slog.Logger
-
-	mu     sync.Mutex
-	logged time.Time
-	silent int // requests since then
-}
-
-const troubleEvery = 10 * time.Second
-
-func (t *trouble) note(ctx context.Context, err error, request string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.logged.IsZero() && time.Since(t.logged) < troubleEvery {
-		t.silent++
-		return
-	}
-	t.log.ErrorContext(ctx, "the database can't be used; requests are answered with 503", slog.String("request", request),
-		slog.Int("failed_since_last_line", t.silent), slog.Any("error", err))
-	t.logged, t.silent = time.Now(), 0
-}
 
 // explain turns any error into what may be told of it.
 func (a *App) explain(c *gin.Context, err error) *problem {

@@ -280,29 +280,3 @@ func (a *App) cors(prefixes ...string) gin.HandlerFunc {
 		}
 	}
 }
-
-// alive answers GET /auth/health/alive: the process runs.
-func (a *App) alive(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) }
-
-// ready answers GET /auth/health/ready: the database answers too, and the server is not about to stop.
-func (a *App) ready(c *gin.Context) {
-	if a.draining.Load() {
-		a.fail(c, errStopping)
-		return
-	}
-	if err := a.Ready(c.Request.Context()); err != nil {
-		a.trouble.note(c.Request.Context(), err, requestID(c))
-		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
-		return
-	}
-	c.JSON(http.StatusOK, gin.H{"status": "ok"})
-}
-
-// Ready returns an error while the database does not answer.
-func (a *App) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	return a.store.Ping(ctx)
-}
-
-const readyTimeout = 2 * time.Second

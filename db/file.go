@@ -7,26 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-
-	"gorm.io/driver/sqlite"
-
-	"latchkey/db/lookup"
 )
-
-// SQLite is GORM's dialect for SQLite, with the file that is open.
-type SQLite struct {
-	sqlite.Dialector
-	file   *file
-	lookup *lookup.Pool
-}
-
-// Lookup is for who needs a row sooner than GORM has it.
-func (s *SQLite) Lookup() *lookup.Pool { return s.lookup }
-
-// InPlace returns an error while the file that is open is not the one that is found at its path.
-// SQLite does not care: it goes on with the one that it has, and all that it writes is lost with the
-// process.
-func (s *SQLite) InPlace() error { return s.file.inPlace() }
 
 // file is a SQLite file that was found at a path.
 type file struct {

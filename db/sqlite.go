@@ -26,6 +26,21 @@ const maxConns = 8
 // busyTimeout is how long one process waits for another that writes.
 const busyTimeout = 5 * time.Second
 
+// SQLite is GORM's dialect for SQLite, with the file that is open.
+type SQLite struct {
+	sqlite.Dialector
+	file   *file
+	lookup *lookup.Pool
+}
+
+// Lookup is for who needs a row sooner than GORM has it.
+func (s *SQLite) Lookup() *lookup.Pool { return s.lookup }
+
+// InPlace returns an error while the file that is open is not the one that is found at its path.
+// SQLite does not care: it goes on with the one that it has, and all that it writes is lost with the
+// process.
+func (s *SQLite) InPlace() error { return s.file.inPlace() }
+
 func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error) {
 	path, err := filepath.Abs(path) // so that ":memory:" is a file as well
 	if err != nil {

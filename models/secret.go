@@ -17,8 +17,12 @@ type Secret struct {
 	CreatedAt time.Time
 }
 
-// SecretSetup is the name of the secret that makes the first account. It is gone once there is one.
-const SecretSetup = "setup"
+// The names of the secrets.
+const (
+	SecretSeal   = "seal"   // of what browsers carry for us
+	SecretLogout = "logout" // of what makes logout tokens
+	SecretSetup  = "setup"  // of what makes the first account; gone once there is one
+)
 
 // Secrets keeps the keys.
 type Secrets struct{ table }

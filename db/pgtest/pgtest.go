@@ -133,24 +133,26 @@ func program(name string) string {
 func Command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program(name), args...)
 	cmd.Dir = "/"
-	if owner, ok := owner(); ok {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
+	if uid, gid, ok := owner(); ok {
+		runAs(cmd, uid, gid)
 	}
 	return cmd
 }
 
 // owner returns whom servers run as; false where that is who runs the tests.
-func owner() (*syscall.Credential, bool) {
+func owner() (uid, gid uint32, ok bool) {
 	if os.Getuid() != 0 {
-		return nil, false
+		return 0, 0, false
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, false // initdb will say what is wrong
+		return 0, 0, false // initdb will say what is wrong
 	}
-	uid, _ := strconv.ParseUint(account.Uid, 10, 32) // user.Lookup has read it
-	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, true
+	number := func(id string) uint32 {
+		n, _ := strconv.ParseUint(id, 10, 32) // user.Lookup has read it
+		return uint32(n)
+	}
+	return number(account.Uid), number(account.Gid), true
 }
 
 func (s *Server) start(options ...string) error {
@@ -172,8 +174,8 @@ func (s *Server) NewDir() (err error) {
 	if s.Dir, err = os.MkdirTemp("", "latchkey-postgres"); err != nil {
 		return err
 	}
-	if owner, ok := owner(); ok {
-		return os.Chown(s.Dir, int(owner.Uid), int(owner.Gid))
+	if uid, gid, ok := owner(); ok {
+		return os.Chown(s.Dir, int(uid), int(gid))
 	}
 	return nil
 }

@@ -275,7 +275,7 @@ func TestPrometheusReadsMetricsAndRules(t *testing.T) {
 	t.Cleanup(listener.Close)
 	dir, address := t.TempDir(), freeAddress(t)
 	config := adapt(t, codeIn(t, "docs/metrics.md", "yaml", "scrape_configs"), "localhost:9464", strings.TrimPrefix(listener.URL, "http://"))
-	config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nrule_files: [" + rules + "]\n" + config
+	config = "global: {scrape_interval: 5s, scrape_timeout: 5s}\nrule_files: [" + rules + "]\n" + config
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600))
 	startProgram(t, exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+dir,
 		"--web.listen-address="+address, "--log.level=warn"), address)

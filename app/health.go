@@ -1,10 +1,8 @@
 package app
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
+	"context"
 	"encoding/base64"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,6 +10,32 @@ import (
 
 	"github.com/gin-gonic/gin"
 )
+
+// alive answers GET /auth/health/alive: the process runs.
+func (a *App) alive(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) }
+
+// ready answers GET /auth/health/ready: the database answers too, and the server is not about to stop.
+func (a *App) ready(c *gin.Context) {
+	if a.draining.Load() {
+		a.fail(c, errStopping)
+		return
+	}
+	if err := a.Ready(c.Request.Context()); err != nil {
+		a.trouble.note(c.Request.Context(), err, requestID(c))
+		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+}
+
+// Ready returns an error while the database does not answer.
+func (a *App) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return a.store.Ping(ctx)
+}
+
+const readyTimeout = 2 * time.Second
 
 // Seen is how a request looks to the server, when proxies have done with it what they do.
 type Seen struct {
@@ -37,8 +61,8 @@ const (
 	seenFor = 5 * time.Minute
 )
 
-// SeenToken returns a value for SeenHeader, by the key "seal" of the database: only who can read
-// that may ask.
+// SeenToken returns a value for SeenHeader, by models.SecretSeal of the database: only who can
+// read that may ask.
 func SeenToken(key []byte, now time.Time) (string, error) {
 	sealer, err := newSealer(key)
 	if err != nil {
@@ -46,18 +70,6 @@ func SeenToken(key []byte, now time.Time) (string, error) {
 	}
 	sealed := sealer.Seal(nil, nil, strconv.AppendInt(nil, now.Unix(), 10), []byte(seenPurpose)) // #nosec G407 -- the sealer draws a nonce itself
 	return base64.RawURLEncoding.EncodeToString(sealed), nil
-}
-
-func newSealer(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
-	}
-	sealer, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("use the key: %w", err)
-	}
-	return sealer, nil
 }
 
 // seen answers GET /auth/health/request, for 'latchkey check'.
