@@ -205,14 +205,33 @@ func migratePostgres(ctx context.Context, config *pgx.ConnConfig) (pooled bool, 
 	conns.SetMaxOpenConns(1)
 	db, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
 	if err == nil {
-		err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
-				return err
-			}
-			return migrate(tx)
-		}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+		err = migrateAlone(db.WithContext(ctx))
+	}
+	for try := 1; try < migrationTries && inTheWay(err); try++ {
+		err = migrateAlone(db.WithContext(ctx))
 	}
 	return pooled, errors.Join(err, conns.Close())
+}
+
+const migrationTries = 5
+
+func migrateAlone(db *gorm.DB) error {
+	return db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
+			return err
+		}
+		return migrate(tx)
+	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+}
+
+// inTheWay reports whether a migration failed only because of others: those who use the tables that it
+// alters, or migrate them too, where the database knows no such lock.
+func inTheWay(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && slices.Contains([]string{
+		"40001", "40P01", // serialization failure, deadlock
+		"23505", "42P07", // it is there already
+	}, failure.Code)
 }
 
 // migrationLock is a number that nobody else is likely to lock: "latchkey" in ASCII.

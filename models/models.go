@@ -3,6 +3,7 @@ package models
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -153,14 +154,19 @@ func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if err := t.file.check(); err != nil {
 		return err
 	}
-	err := t.db.WithContext(ctx).Transaction(do)
+	var options []*sql.TxOptions
+	if t.postgres != nil {
+		// Whatever the server's default is: who has waited for another transaction must see what it did.
+		options = append(options, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	}
+	err := t.db.WithContext(ctx).Transaction(do, options...)
 	for try := 0; inTheWay(err) && try < maxRetries; try++ {
 		select {
 		case <-time.After(rand.N(retryPause << try)): // #nosec G404 -- a pause before another try, no secret
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err = t.db.WithContext(ctx).Transaction(do)
+		err = t.db.WithContext(ctx).Transaction(do, options...)
 	}
 	if err != nil {
 		return err
