@@ -25,6 +25,9 @@ type backupCmd struct {
 func (cmd *backupCmd) Run(ctx context.Context, config *app.Config) error {
 	path, ok := db.SQLitePath(config.DatabaseURL)
 	if !ok {
+		if err := db.CheckURL(config.DatabaseURL); err != nil {
+			return fmt.Errorf("DATABASE_URL: %w", err)
+		}
 		return fmt.Errorf("PostgreSQL makes its own copies, such as by: %s", pgDump(config.DatabaseURL, cmd.File))
 	}
 	if cmd.File == "-" {

@@ -91,8 +91,12 @@ func (r *report) database(ctx context.Context, config *app.Config) []byte {
 		return nil
 	}
 	database, err := db.Look(ctx, config.DatabaseURL)
-	if err != nil {
+	if err != nil && isFile {
 		r.fail("database", "%v – is DATABASE_URL that of the server, and may you read it?", err)
+		return nil
+	}
+	if err != nil {
+		r.fail("database", "%v", err) // which says what to do
 		return nil
 	}
 	defer db.Close(database)

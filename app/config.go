@@ -30,7 +30,7 @@ type Config struct {
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are believed, separated by commas." group:"Server"`
 	MetricsListen  string   `env:"METRICS_LISTEN" placeholder:"ADDRESS" help:"Address on which Prometheus reads /metrics, as HOST:PORT. Keep it on loopback, such as localhost:9464: whoever reaches it can read them. Unset, there are none." group:"Server"`
-	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"One of ${enum}. Default: ${default}." group:"Server"`
+	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error. Default: ${default}." group:"Server"`
 	Dev            bool     `env:"DEV" help:"Development mode: error answers carry the internal cause. Never on a server that others reach." group:"Server"`
 
 	CookieDomain       string   `env:"COOKIE_DOMAIN" placeholder:"DOMAIN" help:"Domain whose hosts all get the cookies, such as example.com. Unset, only the host of BASE_URL does, which is safer." group:"Apps"`

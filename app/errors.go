@@ -110,9 +110,19 @@ func (a *App) fail(c *gin.Context, err error) {
 	p := a.explain(c, err)
 	a.respond(c, p, func() {
 		a.page(c, p.code, views.Error(views.ErrorPage{
-			Page: a.pageData(), Title: p.title(), Reason: p.reason, Request: requestID(c), Nowhere: p.code == http.StatusMisdirectedRequest,
+			Page: a.pageData(), Title: p.title(), Reason: p.reason, Request: requestID(c), Again: again(c, p), Nowhere: p.code == http.StatusMisdirectedRequest,
 		}))
 	})
+}
+
+// again returns what was asked for where that may work in a moment, so that a person who followed a link
+// to sign out still can.
+func again(c *gin.Context, p *problem) string {
+	asked := c.Request.URL.RequestURI()
+	if p.code != http.StatusServiceUnavailable || c.Request.Method != http.MethodGet || !strings.HasPrefix(asked, "/auth/") {
+		return "" // "//host" would lead to another site
+	}
+	return asked
 }
 
 // respond sends the problem as JSON, or calls page where HTML is preferred and there is one.

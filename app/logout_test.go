@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"html"
 	"net/http"
 	"strings"
 	"testing"
@@ -99,10 +100,13 @@ func TestLogoutWithoutItsTokenOffersARealLink(t *testing.T) {
 func TestSpeculationEndsNothing(t *testing.T) {
 	ada := newSite(t).signUp("ada@example.com")
 	url := ada.logoutURL()
+	path := strings.TrimPrefix(url, ada.site.url) // BASE_URL is unset
 
 	for _, sign := range []header{with("Sec-Purpose", "prefetch"), with("Sec-Purpose", "prefetch;prerender"),
 		with("Purpose", "prefetch"), with("X-Moz", "prefetch")} {
-		require.Equal(t, http.StatusServiceUnavailable, ada.get(url, asPage, sign).status)
+		res := ada.get(url, asPage, sign)
+		require.Equal(t, http.StatusServiceUnavailable, res.status)
+		require.Contains(t, html.UnescapeString(res.body), `href="`+path+`">Try again<`, "whoever sees the page can still sign out")
 	}
 	require.Equal(t, http.StatusMethodNotAllowed, ada.send(http.MethodHead, url, "", asPage).status)
 

@@ -132,6 +132,14 @@ func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
+func TestTheREADMELeadsToEveryDocument(t *testing.T) {
+	pages, err := filepath.Glob("../docs/*.md")
+	require.NoError(t, err)
+	for _, page := range pages {
+		require.Contains(t, readDoc(t, "README.md"), "](docs/"+filepath.Base(page)+")")
+	}
+}
+
 var exampleRow = regexp.MustCompile("(?m)^\\| `([^`]*)` \\| ([^|]*) \\|$")
 
 func TestReturnToExamplesAreTrue(t *testing.T) {

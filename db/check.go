@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
@@ -21,6 +20,7 @@ import (
 func Look(ctx context.Context, dsn string) (*gorm.DB, error) {
 	var dialect gorm.Dialector
 	var conns *sql.DB
+	failed := func(err error) error { return errors.Join(fmt.Errorf("open the database: %w", err), conns.Close()) }
 	if path, ok := SQLitePath(dsn); ok {
 		var err error
 		if conns, err = lookAtSQLite(path, "query_only(1)"); err != nil {
@@ -33,20 +33,22 @@ func Look(ctx context.Context, dsn string) (*gorm.DB, error) {
 			return nil, err
 		}
 		conn := config.ConnConfig.Copy()
-		if slices.ContainsFunc(conn.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != conn.Host || f.Port != conn.Port }) {
+		if severalServers(conn) {
 			primaryOnly(conn) // one of several; with one alone, who looks is to see what it is
 		}
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a pooler
 		conns = stdlib.OpenDB(*conn)
 		dialect = postgres.New(postgres.Config{Conn: conns})
+		failed = func(err error) error {
+			return errors.Join(opening(nameOf(conn), errors.New(inWords(conn, err))), conns.Close())
+		}
 	}
-	err := conns.PingContext(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the database: %w", err), conns.Close())
+	if err := conns.PingContext(ctx); err != nil {
+		return nil, failed(err)
 	}
 	db, err := gorm.Open(dialect, options())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the database: %w", err), conns.Close())
+		return nil, failed(err)
 	}
 	return db, nil
 }

@@ -1,14 +1,18 @@
 package db
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +48,11 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
 		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
 	}
+	before, _, _ := strings.Cut(dsn, "?")
+	if user, host, ok := strings.Cut(before, "@"); ok && (strings.Contains(host, "@") || strings.Count(user, "/") > 2) {
+		// A part of the password would be taken for a host or database, and be in what we say of them.
+		return nil, errors.New("the user name or password has an @ or a / as it is: write %40 for @ and %2F for /")
+	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err) // without the password
@@ -75,11 +84,11 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}
-	name := fmt.Sprintf("%s on %s", config.ConnConfig.Database, config.ConnConfig.Host)
+	name := nameOf(config.ConnConfig)
 
 	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
 	if err != nil {
-		return nil, opening(name, errors.New(oneSentence(err)))
+		return nil, opening(name, errors.New(inWords(config.ConnConfig, err)))
 	}
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
@@ -108,6 +117,65 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 		return nil, opening(name, errors.Join(err, conns.Close()))
 	}
 	return db, nil
+}
+
+// CheckURL returns an error if dsn can be the address of no database.
+func CheckURL(dsn string) error {
+	if _, ok := SQLitePath(dsn); ok {
+		return nil
+	}
+	_, err := postgresConfig(dsn)
+	return err
+}
+
+// nameOf is what errors call a database.
+func nameOf(config *pgx.ConnConfig) string {
+	return fmt.Sprintf("%s on %s", cmp.Or(config.Database, config.User), config.Host)
+}
+
+// severalServers reports whether a URL names more than one.
+func severalServers(config *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
+}
+
+// inWords says in a sentence why a database can't be opened, and where one server is to blame, what to do.
+func inWords(config *pgx.ConnConfig, err error) string {
+	if severalServers(config) {
+		return oneSentence(err) // what each of them said
+	}
+	var refusal *pgconn.PgError
+	if errors.As(err, &refusal) {
+		switch refusal.Code {
+		case "28P01":
+			return fmt.Sprintf("the server does not take the password of %s: correct it in the URL, with %%40 for @ and so on for each character that means something there", config.User)
+		case "28000":
+			return fmt.Sprintf("the server does not let %s in (%s): allow it in pg_hba.conf, or correct the name", config.User, refusal.Message)
+		case "3D000":
+			return fmt.Sprintf("the server has no such database: make it with CREATE DATABASE %s OWNER %s, or correct the name", config.Database, config.User)
+		case "42501":
+			return fmt.Sprintf("%s: let %s own the database, with ALTER DATABASE %s OWNER TO %[2]s", refusal.Message, config.User, config.Database)
+		case "53300":
+			return "the server takes no more connections: raise max_connections there, or lower pool_max_conns in the URL of each instance"
+		}
+	}
+	var certificate *tls.CertificateVerificationError
+	var unknown *net.DNSError
+	var slow net.Error
+	switch {
+	case errors.Is(err, pgconn.ErrStandbyConnection):
+		return "the server is a standby, which takes no writes: name the primary, or all of them, separated by commas"
+	case errors.As(err, &certificate):
+		return fmt.Sprintf("the server's certificate is not trusted (%v): name its authority's file in sslrootcert, and the server as the certificate does", certificate.Err)
+	case refusal == nil && strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no value for it
+		return "the server has no TLS: turn it on there (ssl = on); to do without, by sslmode=disable, is for loopback alone"
+	case errors.As(err, &unknown) && unknown.IsNotFound:
+		return "there is no such host: correct its name"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("nothing listens on port %d there: start PostgreSQL, see that its listen_addresses has that address, or correct host and port", config.Port)
+	case errors.As(err, &slow) && slow.Timeout():
+		return fmt.Sprintf("no answer on port %d there within %s: see whether the server runs and a firewall is in between, or correct host and port", config.Port, config.ConnectTimeout)
+	}
+	return oneSentence(err)
 }
 
 // oneSentence is what an error says, which for several hosts, or with and without TLS, are several lines.

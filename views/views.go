@@ -159,7 +159,8 @@ type ErrorPage struct {
 	Title   string
 	Reason  string
 	Request string
-	Nowhere bool // there is no page of this site to go on to
+	Again   string // what was asked for, if it may work in a moment
+	Nowhere bool   // there is no page of this site to go on to
 }
 
 // DocsPage is the API's OpenAPI document for reading. A Text may have paragraphs, `code` and
