@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"latchkey/db/pgtest"
 )
 
 // findings returns what 'latchkey check' prints, after checking that its exit status fits.
@@ -41,18 +43,31 @@ func (m *machine) findings(args ...string) string {
 }
 
 func TestCheckOfAServerThatIsWell(t *testing.T) {
-	m := newMachine(t)
-	m.addUser("ada@example.com")
-	s := m.start()
-	s.signIn("ada@example.com")
+	for name, m := range map[string]*machine{"SQLite": newSQLiteMachine(t), "PostgreSQL": newMachineAt(t, pgtest.Start(t).NewDatabase(t))} {
+		t.Run(name, func(t *testing.T) {
+			m.t = t
+			m.addUser("ada@example.com")
+			s := m.start()
+			s.signIn("ada@example.com")
 
-	found := m.findings("--listen=" + strings.TrimPrefix(s.url, "http://"))
+			found := m.findings("--listen=" + strings.TrimPrefix(s.url, "http://"))
 
-	require.NotContains(t, found, "FAIL")
-	require.NotContains(t, found, "warn schema")
-	for _, want := range []string{"ok   settings", "ok   cookies", "ok   schema", "whole: 1 account, 1 active session", "ok   keys", "ok   server", "ok   clock       as that of the server"} {
-		require.Contains(t, found, want)
+			require.NotContains(t, found, "FAIL")
+			require.NotContains(t, found, "warn schema")
+			for _, want := range []string{"ok   settings", "ok   cookies", "ok   schema", "1 account, 1 active session", "ok   keys", "ok   server", "ok   clock       as that of the server"} {
+				require.Contains(t, found, want)
+			}
+		})
 	}
+}
+
+func TestCheckFindsAServerThatForgets(t *testing.T) {
+	server := pgtest.Start(t, "-c", "synchronous_commit=off")
+	m := newMachineAt(t, server.NewDatabase(t))
+	m.addUser("ada@example.com")
+	require.Contains(t, m.findings(), "a power cut undoes what was answered, sign-outs too (synchronous_commit=off, fsync=on)")
+	m = newMachineAt(t, server.URL("nowhere"))
+	require.Contains(t, m.findings(), "FAIL database")
 }
 
 func TestCheckChangesNothing(t *testing.T) {
@@ -99,7 +114,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 // TestCheckAsksThroughTheProxy has a reverse proxy with a certificate in front, which is set up in
 // all the wrong ways in turn.
 func TestCheckAsksThroughTheProxy(t *testing.T) {
-	m := newMachine(t)
+	m := newSQLiteMachine(t)
 	m.addUser("ada@example.com")
 	var rewrite func(*httputil.ProxyRequest)
 	var target *url.URL
@@ -167,7 +182,7 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 
 	require.Contains(t, m.findings(start()), "which is not in TRUSTED_PROXIES")
 	require.Contains(t, m.findings(start("--trusted-proxies=127.0.0.0/8,::1", "--base-url=https://other.example.com")), `and "https://other.example.com" at the server`)
-	other := newMachine(t)
+	other := newSQLiteMachine(t)
 	other.addUser("eve@example.com")
 	m.dsn, other.dsn = other.dsn, m.dsn
 	require.Contains(t, m.findings(listen, "--database-url="+m.dsn), "another database")

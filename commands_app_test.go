@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,8 @@ import (
 type wiki struct {
 	url string
 
+	pause time.Duration // before it answers
+
 	mu     sync.Mutex
 	status int // that it answers
 	tokens []jwt.MapClaims
@@ -24,6 +27,7 @@ type wiki struct {
 func newWiki(t testing.TB) *wiki {
 	w := &wiki{status: http.StatusOK}
 	server := httptest.NewServer(http.HandlerFunc(func(res http.ResponseWriter, req *http.Request) {
+		time.Sleep(w.pause)
 		claims := jwt.MapClaims{}
 		_, _, err := jwt.NewParser().ParseUnverified(req.FormValue("logout_token"), claims)
 		w.mu.Lock()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"latchkey/db/pgtest"
 )
 
 // answeredSession is a session whose start was answered, and what is known of its end.
@@ -21,17 +23,27 @@ type answeredSession struct {
 // The server is killed in the middle of many sign-ins and logouts. Whatever it has answered is so
 // after the restart; what it has not may have happened or not.
 func TestFaultKilledServerKeepsItsWord(t *testing.T) {
+	for name, newMachine := range map[string]func(testing.TB) *machine{
+		"SQLite":     newSQLiteMachine,
+		"PostgreSQL": func(t testing.TB) *machine { return newMachineAt(t, pgtest.New(t)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			killAgainAndAgain(t, newMachine(t))
+		})
+	}
+}
+
+func killAgainAndAgain(t *testing.T, m *machine) {
 	// Attempts that were under way when it was killed count as wrong passwords, of which one
 	// address has 50 free.
 	const rounds, clients = 5, 8
-	m := newMachine(t)
 	m.addUser(person(0))
 	wiki := newWiki(t)
 	m.do("", "app", "add", "wiki", wiki.url)
 	for i := 1; i < clients; i++ {
 		m.addUser(person(i))
 	}
-	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = clients
 	var all []answeredSession
 	for round := range rounds {
 		s := m.start()

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 	if buildDir, err = os.MkdirTemp("", "latchkey"); err != nil {
 		panic(err)
 	}
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 16 // as many as a test has clients
 	code := m.Run()
 	if err := os.RemoveAll(buildDir); err != nil {
 		panic(err)
@@ -76,11 +77,17 @@ type machine struct {
 
 // newMachine returns one where hashing is cheap.
 func newMachine(t testing.TB) *machine {
-	m := newSQLiteMachine(t)
 	if pgtest.On() {
-		m.dsn = pgtest.New(t)
-		m.env = append(m.env, "DATABASE_URL="+m.dsn)
+		return newMachineAt(t, pgtest.New(t))
 	}
+	return newSQLiteMachine(t)
+}
+
+// newMachineAt is newMachine with the database at a URL.
+func newMachineAt(t testing.TB, dsn string) *machine {
+	m := newSQLiteMachine(t)
+	m.dsn = dsn
+	m.env = append(m.env, "DATABASE_URL="+dsn)
 	return m
 }
 
@@ -329,6 +336,10 @@ func (s *server) send(ctx context.Context, method, target, token string, body an
 	if token != "" {
 		req.Header.Set("X-Session-Token", token)
 	}
+	return do(req)
+}
+
+func do(req *http.Request) answer {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return answer{err: err}

@@ -140,6 +140,8 @@ const (
 	keepEnds = time.Hour
 	// keepDeliveries is how far the delivery log goes back.
 	keepDeliveries = 30 * 24 * time.Hour
+	// lastNotes is how long a stop waits for a database that does not answer.
+	lastNotes = 5 * time.Second
 )
 
 // Run does what is not done within a request: it writes down what answers did not wait for, tells
@@ -160,14 +162,17 @@ func (a *App) Run(ctx context.Context) {
 		case note := <-a.notes:
 			a.write(lasting, note)
 		case <-ctx.Done():
-			for {
+			timely, cancel := context.WithTimeout(lasting, lastNotes)
+			defer cancel()
+			for timely.Err() == nil {
 				select {
 				case note := <-a.notes:
-					a.write(lasting, note)
+					a.write(timely, note)
 				default:
 					return
 				}
 			}
+			return
 		}
 	}
 }

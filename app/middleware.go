@@ -238,6 +238,21 @@ func headerBytes(r *http.Request) int {
 	return n
 }
 
+// answerWithin bounds what a request waits for: above all a database that is silent.
+const answerWithin = 15 * time.Second
+
+// inTime has a request given up after answerWithin. What apps ask all the time reads one row, within
+// a limit of its own (models.Sessions.ByToken), and need not pay for this one.
+func (a *App) inTime(c *gin.Context) {
+	if quietRoutes[c.FullPath()] {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), answerWithin)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+}
+
 // sameSite refuses what another site makes a browser post here.
 func (a *App) sameSite(c *gin.Context) {
 	if err := a.crossing.Check(c.Request); err != nil {

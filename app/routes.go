@@ -43,7 +43,7 @@ func (a *App) routes() (*gin.Engine, error) {
 	if a.Traces != nil {
 		r.Use(a.traced)
 	}
-	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
+	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.inTime, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
 	r.NoRoute(a.notFound)
 	r.NoMethod(a.methodNotAllowed)
 

@@ -165,6 +165,8 @@ func (all *streams) open(ctx context.Context, session *models.Session) (*stream,
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, readEndsTimeout)
+	defer cancel()
 	if err = all.follow(ctx); err == nil {
 		var anew models.Session
 		anew, err = all.store.Sessions.ByToken(ctx, session.Token)

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
@@ -32,6 +33,9 @@ func Look(ctx context.Context, dsn string) (*gorm.DB, error) {
 			return nil, err
 		}
 		conn := config.ConnConfig.Copy()
+		if slices.ContainsFunc(conn.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != conn.Host || f.Port != conn.Port }) {
+			primaryOnly(conn) // one of several; with one alone, who looks is to see what it is
+		}
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a pooler
 		conns = stdlib.OpenDB(*conn)
 		dialect = postgres.New(postgres.Config{Conn: conns})

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,6 +26,8 @@ const (
 	poolSize = 10
 	// answerWithin is for how long a server may be silent before it is taken for gone.
 	answerWithin = 5 * time.Second
+	// readOnly is PostgreSQL's code for a write where none is possible.
+	readOnly = "25006"
 )
 
 // Postgres is GORM's dialect for PostgreSQL, with the connections it is spoken on.
@@ -53,11 +57,19 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// primaryOnly keeps the connections to the primary: a standby may not know yet who has signed out.
+func primaryOnly(config *pgx.ConnConfig) {
+	if config.ValidateConnect == nil { // the URL has no target_session_attrs
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+}
+
 func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 	config, err := postgresConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
+	primaryOnly(config.ConnConfig)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
 			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
@@ -67,16 +79,27 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 
 	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
 	if err != nil {
-		return nil, opening(name, errors.New(strings.ReplaceAll(err.Error(), "\n\t", " "))) // one line for each address
+		return nil, opening(name, errors.New(oneSentence(err)))
 	}
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	config.ConnConfig.DialFunc = impatiently(config.ConnConfig.DialFunc)
+	var current atomic.Pointer[pgxpool.Pool]
+	asBefore := config.ConnConfig.OnPgError
+	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, failure *pgconn.PgError) bool {
+		if pool := current.Load(); pool != nil && failure.Code == readOnly {
+			// A pooler may have led this connection to a standby since it was made, and the others too.
+			pool.Reset()
+			return false
+		}
+		return asBefore(conn, failure)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, opening(name, err)
 	}
+	current.Store(pool)
 	conns := stdlib.OpenDBFromPool(pool)
 	dialect := &Postgres{Dialector: postgres.Dialector{Config: &postgres.Config{Conn: conns}}, pool: pool}
 	db, err := gorm.Open(dialect, options())
@@ -85,6 +108,13 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 		return nil, opening(name, errors.Join(err, conns.Close()))
 	}
 	return db, nil
+}
+
+// oneSentence is what an error says, which for several hosts, or with and without TLS, are several lines.
+func oneSentence(err error) string {
+	head, tries, _ := strings.Cut(err.Error(), ":\n\t")
+	lines := slices.Compact(strings.Split(tries, "\n\t"))
+	return strings.TrimSuffix(head+": "+strings.Join(lines, "; "), ": ")
 }
 
 // migratePostgres brings the schema up to date, on a connection of its own: who alters a large table
@@ -107,14 +137,33 @@ func migratePostgres(ctx context.Context, config *pgx.ConnConfig) (pooled bool, 
 	conns.SetMaxOpenConns(1)
 	db, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
 	if err == nil {
-		err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
-				return err
-			}
-			return migrate(tx)
-		}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+		err = migrateAlone(db.WithContext(ctx))
+	}
+	for try := 1; try < migrationTries && inTheWay(err); try++ {
+		err = migrateAlone(db.WithContext(ctx))
 	}
 	return pooled, errors.Join(err, conns.Close())
+}
+
+const migrationTries = 5
+
+func migrateAlone(db *gorm.DB) error {
+	return db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
+			return err
+		}
+		return migrate(tx)
+	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+}
+
+// inTheWay reports whether a migration failed only because of others: those who use the tables that it
+// alters, or migrate them too, where the database knows no such lock.
+func inTheWay(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && slices.Contains([]string{
+		"40001", "40P01", // serialization failure, deadlock
+		"23505", "42P07", // it is there already
+	}, failure.Code)
 }
 
 // migrationLock is a number that nobody else is likely to lock: "latchkey" in ASCII.

@@ -49,7 +49,7 @@ const keepTrying = 24 * time.Hour
 type Deliveries struct{ table }
 
 // queueDeliveries writes a delivery for each of the sessions and each app.
-func queueDeliveries(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, sessions []Session) error {
+func queueDeliveries(ctx context.Context, tx *gorm.DB, now time.Time, sessions []Session) error {
 	apps, err := gorm.G[App](tx).Find(ctx)
 	if err != nil || len(apps) == 0 {
 		return err
@@ -62,7 +62,7 @@ func queueDeliveries(ctx context.Context, tx *gorm.DB, now time.Time, why Reason
 				return err
 			}
 			queue = append(queue, Delivery{ID: id, AppName: app.Name, SessionID: session.ID, IdentityID: session.IdentityID,
-				Reason: why, State: Pending,
+				Reason: session.EndReason, State: Pending,
 				NextAt: now, LeasedUntil: now, GiveUpAt: now.Add(keepTrying), CreatedAt: now, UpdatedAt: now})
 		}
 	}

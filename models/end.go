@@ -161,35 +161,36 @@ func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any
 	return ended[why], err
 }
 
-// end is the one place in which sessions end, and must run in a transaction of ending. Those that have expired are marked as ended too, or a late note of their use
-// (Seen) or a clock that is set back would revive what was ended.
+// end is the one place in which sessions end, and must run in a transaction of ending. Those that have
+// expired are marked as ended too, or a late note of their use (Seen) or a clock that is set back would
+// revive what was ended.
 func end(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (Ended, error) {
-	ended, err := markEnded(ctx, tx, now, why, now, "("+which+") AND ended_at IS NULL AND expires_at > ?", append(args, now)...)
-	if err != nil {
-		return nil, err
-	}
-	expired, err := expire(ctx, tx, now, which, args...)
-	return ended.and(expired), err
+	return markEnded(ctx, tx, now, why, "("+which+") AND ended_at IS NULL", args...)
 }
 
 // expire marks those as ended whose time has run out.
 func expire(ctx context.Context, tx *gorm.DB, now time.Time, which string, args ...any) (Ended, error) {
-	return markEnded(ctx, tx, now, Expired, gorm.Expr("expires_at"),
-		"("+which+") AND ended_at IS NULL AND expires_at <= ?", append(args, now)...)
+	return markEnded(ctx, tx, now, Expired, "("+which+") AND ended_at IS NULL AND expires_at <= ?", append(args, now)...)
 }
 
-// markEnded ends sessions as of a time, and leaves word of it for streams and apps.
-func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, asOf any, which string, args ...any) (Ended, error) {
-	var ended []Session
-	err := tx.WithContext(ctx).Raw("UPDATE sessions SET ended_at = ?, expires_at = ?, end_reason = ? WHERE "+which+
-		" RETURNING id, identity_id", append([]any{asOf, asOf, why}, args...)...).Scan(&ended).Error
-	if err != nil || len(ended) == 0 {
+// markEnded ends sessions, and leaves word of it for streams and apps. It is one statement, which finds
+// out as well which of them had expired before: between two, a note of use could slip through both.
+func markEnded(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, which string, args ...any) (Ended, error) {
+	var sessions []Session
+	err := tx.WithContext(ctx).Raw(`UPDATE sessions SET ended_at = CASE WHEN expires_at > ? THEN ? ELSE expires_at END,
+		expires_at = CASE WHEN expires_at > ? THEN ? ELSE expires_at END, end_reason = CASE WHEN expires_at > ? THEN ? ELSE ? END
+		WHERE `+which+" RETURNING id, identity_id, end_reason", append([]any{now, now, now, now, now, why, Expired}, args...)...).Scan(&sessions).Error
+	if err != nil || len(sessions) == 0 {
 		return nil, err
 	}
-	if err := noteEnds(ctx, tx, now, why, ended); err != nil {
+	if err := noteEnds(ctx, tx, now, sessions); err != nil {
 		return nil, err
 	}
-	return Ended{why: len(ended)}, queueDeliveries(ctx, tx, now, why, ended)
+	ended := Ended{}
+	for i := range sessions {
+		ended[sessions[i].EndReason]++
+	}
+	return ended, queueDeliveries(ctx, tx, now, sessions)
 }
 
 // End is the word of a session's end, for those who wait for it. It is kept for a short time.
@@ -203,10 +204,10 @@ type End struct {
 // Ends keeps the ends of the last while, whichever process made them.
 type Ends struct{ table }
 
-func noteEnds(ctx context.Context, tx *gorm.DB, now time.Time, why Reason, sessions []Session) error {
+func noteEnds(ctx context.Context, tx *gorm.DB, now time.Time, sessions []Session) error {
 	ends := make([]End, len(sessions))
 	for i := range sessions {
-		ends[i] = End{SessionID: sessions[i].ID, Reason: why, At: now}
+		ends[i] = End{SessionID: sessions[i].ID, Reason: sessions[i].EndReason, At: now}
 	}
 	return gorm.G[End](tx).CreateInBatches(ctx, &ends, insertBatch)
 }
@@ -251,21 +252,29 @@ func (s Ends) Listen(ctx context.Context, heard func()) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // whatever was wrong with it has been said
 
-	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoNotices, err)
-	}
-	s.notify(ctx)
-	probe, cancel := context.WithTimeout(ctx, noticeWithin)
-	_, err = conn.WaitForNotification(probe)
-	cancel()
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return ErrNoNotices
-	}
+	err = s.probe(ctx, conn)
 	for err == nil {
 		heard()
 		_, err = conn.WaitForNotification(ctx)
 	}
 	return fmt.Errorf("listen for ends: %w", err)
+}
+
+// probe makes a connection listen, and makes sure that it hears.
+func (s Ends) probe(ctx context.Context, conn *pgx.Conn) error {
+	timely, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := conn.Exec(timely, "LISTEN "+channel); err != nil {
+		return err
+	}
+	s.notify(ctx)
+	timely, cancel = context.WithTimeout(ctx, noticeWithin)
+	defer cancel()
+	_, err := conn.WaitForNotification(timely)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return ErrNoNotices
+	}
+	return err
 }
 
 // Last returns the number of the latest end, 0 if none is known.

@@ -156,14 +156,17 @@ func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) er
 // Delete ends a person's sessions, and removes their account with all that belongs to it.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
 	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
+		// Where writers run side by side, a session that is being started is seen when it has been, and
+		// none is started after this: nobody would be told of its end.
+		_, err := gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", id).Take(ctx)
+		if err != nil {
+			return nil, notFound(err)
+		}
 		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
 		if err != nil {
 			return nil, err
 		}
-		n, err := gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
-		if err == nil && n == 0 {
-			err = ErrNotFound
-		}
+		_, err = gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
 		return ended, err
 	})
 	if err != nil {

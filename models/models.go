@@ -3,6 +3,7 @@ package models
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -114,9 +115,15 @@ type table struct {
 // patience is how long a write waits for its turn: as long as SQLite then waits for other processes.
 const patience = 5 * time.Second
 
+// writeWithin is how long a write may take in all, also where nobody waits for it. What has not been
+// committed by then is not; where the commit itself is not answered, nobody knows, and it has failed.
+const writeWithin = 15 * time.Second
+
 // write runs do in a transaction when its turn has come. It may run it more than once: the last one
 // counts.
 func (t table) write(ctx context.Context, do func(tx *gorm.DB) error) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
 	if *t.onWrite == nil {
 		return t.transact(ctx, do)
 	}
@@ -147,14 +154,19 @@ func (t table) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if err := t.file.check(); err != nil {
 		return err
 	}
-	err := t.db.WithContext(ctx).Transaction(do)
+	var options []*sql.TxOptions
+	if t.postgres != nil {
+		// Whatever the server's default is: who has waited for another transaction must see what it did.
+		options = append(options, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	}
+	err := t.db.WithContext(ctx).Transaction(do, options...)
 	for try := 0; inTheWay(err) && try < maxRetries; try++ {
 		select {
 		case <-time.After(rand.N(retryPause << try)): // #nosec G404 -- a pause before another try, no secret
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err = t.db.WithContext(ctx).Transaction(do)
+		err = t.db.WithContext(ctx).Transaction(do, options...)
 	}
 	if err != nil {
 		return err

@@ -6,10 +6,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
@@ -50,11 +54,16 @@ func TestUnavailableTellsADatabaseThatCantBeUsedFromAWrongQuestion(t *testing.T)
 	}{
 		{locked, true}, {readOnly, true}, {missing, true}, {full, true}, {none, true},
 		{models.ErrBusy, true}, {context.DeadlineExceeded, true}, {driver.ErrBadConn, true},
+		{&pgconn.ConnectError{}, true}, {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true}, {io.ErrUnexpectedEOF, true},
+		{sql.ErrTxDone, true}, {pgconn.ErrConnClosed, true},
+		{&pgconn.PgError{Code: "57P01"}, true}, {&pgconn.PgError{Code: "08006"}, true}, {&pgconn.PgError{Code: "25006"}, true},
+		{&pgconn.PgError{Code: "53300"}, true}, {&pgconn.PgError{Code: "40P01"}, true},
+		{&pgconn.PgError{Code: "23505"}, false}, {&pgconn.PgError{Code: "42P01"}, false}, {&pgconn.PgError{}, false},
 		{noTable, false}, {nonsense, false}, {twice, false},
 		{gorm.ErrRecordNotFound, false}, {context.Canceled, false}, {errors.New("something else"), false},
 	} {
 		require.Error(t, c.err)
-		require.Equal(t, c.want, models.Unavailable(fmt.Errorf("do a thing: %w", c.err)), "%v", c.err)
+		require.Equal(t, c.want, models.Unavailable(fmt.Errorf("do a thing: %w", c.err)), "%#v", c.err)
 	}
 	require.False(t, models.Unavailable(nil))
 }

@@ -79,18 +79,21 @@ func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	need(t)
 	s := &Server{}
-	t.Cleanup(func() {
-		if s.command != nil {
-			s.stop()
-		}
-		if t.Failed() {
-			log := s.log.String()
-			t.Log(log[max(0, len(log)-4000):])
-		}
-		require.NoError(t, os.RemoveAll(s.Dir))
-	})
+	t.Cleanup(func() { s.clear(t) })
 	require.NoError(t, s.start(options...))
 	return s
+}
+
+// clear leaves nothing of a server but, if the test has failed, the end of its log.
+func (s *Server) clear(t testing.TB) {
+	if s.command != nil {
+		s.stop()
+	}
+	if t.Failed() {
+		log := s.log.String()
+		t.Log(log[max(0, len(log)-4000):])
+	}
+	require.NoError(t, os.RemoveAll(s.Dir))
 }
 
 // need skips the test where PostgreSQL is not installed.
@@ -99,11 +102,16 @@ func need(t testing.TB) {
 	if program("postgres") != "" {
 		return
 	}
-	const missing = "this test needs PostgreSQL: install Debian's package postgresql"
+	missing(t, "PostgreSQL", "postgresql")
+}
+
+func missing(t testing.TB, what, debianPackage string) {
+	t.Helper()
+	message := "this test needs " + what + ": install Debian's package " + debianPackage
 	if os.Getenv("CI") == "true" {
-		require.FailNow(t, missing)
+		require.FailNow(t, message)
 	}
-	t.Skip(missing)
+	t.Skip(message)
 }
 
 // program returns the path of the newest version of one of PostgreSQL's programs, "" if there is none.
@@ -168,6 +176,58 @@ func (s *Server) NewDir() (err error) {
 		return os.Chown(s.Dir, int(owner.Uid), int(owner.Gid))
 	}
 	return nil
+}
+
+// Standby starts a server that follows this one, and returns when nothing is committed any more that
+// it does not have.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	standby := &Server{}
+	t.Cleanup(func() { standby.clear(t) })
+	require.NoError(t, standby.NewDir())
+	out, err := Command("pg_basebackup", "-D", standby.Dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port), "-U", "postgres",
+		"--write-recovery-conf", "--checkpoint=fast", "--no-sync").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	standby.Port, err = freePort()
+	require.NoError(t, err)
+	require.NoError(t, standby.Run())
+	s.Exec(t, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+	s.Exec(t, "SELECT pg_reload_conf()")
+	require.Eventually(t, func() bool {
+		return s.One(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
+	}, time.Minute, 10*time.Millisecond)
+	return standby
+}
+
+// Bouncer starts PgBouncer in front of the server, which has more clients than connections and gives each
+// transaction whichever is free. It returns the URL of a database there, and what leads all clients, as
+// connected as they are, to another server.
+func (s *Server) Bouncer(t testing.TB, database string) (url string, leadTo func(*Server)) {
+	t.Helper()
+	if program("pgbouncer") == "" {
+		missing(t, "PgBouncer", "pgbouncer")
+	}
+	port, err := freePort()
+	require.NoError(t, err)
+	config := filepath.Join(s.Dir, "pgbouncer.ini")
+	configure := func(to *Server) {
+		require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "[databases]\n* = host=127.0.0.1 port=%d user=postgres\n"+
+			"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"+
+			"pool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n", to.Port, port), 0o644))
+	}
+	configure(s)
+	bouncer := Command("pgbouncer", config)
+	require.NoError(t, bouncer.Start())
+	t.Cleanup(func() {
+		_ = bouncer.Process.Kill() // it keeps nothing
+		_ = bouncer.Wait()
+	})
+	front := &Server{Port: port}
+	require.NoError(t, front.await())
+	return front.URL(database), func(to *Server) {
+		configure(to)
+		require.NoError(t, bouncer.Process.Signal(syscall.SIGHUP))
+	}
 }
 
 func freePort() (int, error) {
@@ -256,4 +316,15 @@ func (s *Server) Exec(t testing.TB, statement string, args ...any) {
 	_, err = conn.Exec(ctx, statement, args...)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(ctx))
+}
+
+// One returns the number that a query finds.
+func (s *Server) One(t testing.TB, query string, args ...any) (n int) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	require.NoError(t, err)
+	require.NoError(t, conn.QueryRow(ctx, query, args...).Scan(&n))
+	require.NoError(t, conn.Close(ctx))
+	return n
 }
