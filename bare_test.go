@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,15 +10,27 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 )
 
-// bareAddress is the environment variable that turns the test binary into the bare handler.
-const bareAddress = "LATCHKEY_BARE_ADDRESS"
+const (
+	// bareAddress is the environment variable that turns the test binary into the bare handler.
+	bareAddress = "LATCHKEY_BARE_ADDRESS"
+	// bareDatabase is the one that has it read a row before each answer: a URL of PostgreSQL.
+	bareDatabase = "LATCHKEY_BARE_DATABASE"
+
+	bareReady = "/ready"
+	// bareRow is what it reads: by the session's token, a row of the size of a session.
+	bareRow = "SELECT row FROM bare WHERE token = $1"
+	// barePool is as many connections as one instance of Latchkey has.
+	barePool = 10
+)
 
 // canned is an answer that the bare handler repeats.
 type canned struct {
@@ -27,7 +40,7 @@ type canned struct {
 }
 
 // startBare starts the bare handler, which has the answers that Latchkey gives.
-func startBare(b *testing.B, s *seeded) (address string) {
+func startBare(b *testing.B, s *seeded, environment ...string) (address string) {
 	b.Helper()
 	var copies []canned
 	for _, path := range []string{whoamiPath, verifyPath, logoutURLPath} {
@@ -49,23 +62,25 @@ func startBare(b *testing.B, s *seeded) (address string) {
 	address = listener.Addr().String()
 	require.NoError(b, listener.Close())
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), bareAddress+"="+address)
+	cmd.Env = append(append(os.Environ(), bareAddress+"="+address), environment...)
 	cmd.Stderr = os.Stderr
 	stdin, err := json.Marshal(copies)
 	require.NoError(b, err)
 	cmd.Stdin = bytes.NewReader(stdin)
 	require.NoError(b, cmd.Start())
+	s.barePID = cmd.Process.Pid
 	b.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
 	})
-	for status("http://"+address+whoamiPath) != http.StatusOK {
+	for status("http://"+address+bareReady) != http.StatusOK {
 		time.Sleep(time.Millisecond)
 	}
 	return address
 }
 
-// serveBare answers with the bytes that it reads from standard input, and does nothing else.
+// serveBare answers with the bytes that it reads from standard input, and does nothing else but read
+// a row before, if it has a database.
 func serveBare(address string) {
 	var copies []canned
 	if err := json.NewDecoder(os.Stdin).Decode(&copies); err != nil {
@@ -73,6 +88,25 @@ func serveBare(address string) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
+	r.GET(bareReady, func(c *gin.Context) { c.Status(http.StatusOK) })
+	if database := os.Getenv(bareDatabase); database != "" {
+		config, err := pgxpool.ParseConfig(database)
+		if err != nil {
+			panic(err)
+		}
+		config.MaxConns = barePool
+		pool, err := pgxpool.NewWithConfig(context.Background(), config)
+		if err != nil {
+			panic(err)
+		}
+		r.Use(func(c *gin.Context) {
+			var row string
+			token := strings.TrimPrefix(c.GetHeader("Cookie"), "latchkey_session=")
+			if err := pool.QueryRow(c.Request.Context(), bareRow, token).Scan(&row); err != nil {
+				c.AbortWithStatus(http.StatusInternalServerError)
+			}
+		})
+	}
 	for _, answer := range copies {
 		contentType := answer.Header.Get("Content-Type")
 		r.GET(answer.Path, func(c *gin.Context) {

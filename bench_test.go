@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
@@ -149,9 +150,11 @@ func medianRatio(of, to []float64) float64 {
 // seeded is a machine whose database is full.
 type seeded struct {
 	*machine
-	server *server
-	tokens []string // of all sessions
-	hash   string   // of everybody's password
+	server  *server
+	running []string // addresses of all instances, if there are several
+	barePID int      // of the bare handler
+	tokens  []string // of all sessions
+	hash    string   // of everybody's password
 }
 
 func (s *seeded) address() string { return strings.TrimPrefix(s.server.url, "http://") }
@@ -162,48 +165,102 @@ func withoutSettings(m *machine) *machine {
 	return m
 }
 
-// newSeeded fills the tables directly: ten sessions a person, all in use just now.
+// newSeeded returns a machine with SQLite and that many sessions.
 func newSeeded(b *testing.B, sessions int) *seeded {
 	b.Helper()
 	s := &seeded{machine: withoutSettings(newSQLiteMachine(b)), tokens: make([]string, sessions)}
-	var err error
-	s.hash, err = password.NewHasher(password.Params{}).Hash(b.Context(), goodPassword)
-	require.NoError(b, err)
 	s.do(goodPassword, "user", "add", "first@example.com") // makes the tables
+	s.fillSQLite(b)
+	return s
+}
+
+// part is rows of one table.
+type part struct {
+	table   string
+	columns []string
+	rows    [][]any
+}
+
+// partSize is for how many sessions there are rows in memory at a time.
+const partSize = 10_000
+
+// parts makes the rows: ten sessions a person, all in use just now.
+func (s *seeded) parts(b *testing.B) iter.Seq[part] {
+	b.Helper()
+	hash, err := password.NewHasher(password.Params{}).Hash(b.Context(), goodPassword)
+	require.NoError(b, err)
+	s.hash = hash
+	return func(yield func(part) bool) {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		later := now.Add(time.Hour)
+		var owner uuid.UUID
+		for begin := 0; begin < len(s.tokens); begin += partSize {
+			identities := part{table: "identities", columns: strings.Fields("id email name groups active state_changed_at created_at updated_at")}
+			credentials := part{table: "credentials", columns: strings.Fields("identity_id method hash created_at updated_at")}
+			sessions := part{table: "sessions", columns: strings.Fields("id token_hash identity_id authenticated_at confirmed_at last_seen_at " +
+				"expires_at idle_seconds latest_expires_at remember method ip_address user_agent end_reason")}
+			for i := begin; i < min(begin+partSize, len(s.tokens)); i++ {
+				if i%10 == 0 {
+					owner = uuid.Must(uuid.NewV4())
+					identities.rows = append(identities.rows, []any{owner, person(i / 10), "", "", true, now, now, now})
+					credentials.rows = append(credentials.rows, []any{owner, models.MethodPassword, s.hash, now, now})
+				}
+				s.tokens[i] = rand.Text()
+				hash := sha256.Sum256([]byte(s.tokens[i]))
+				sessions.rows = append(sessions.rows, []any{uuid.Must(uuid.NewV4()), hash[:], owner, now, now, now, later, int64(3600), later, false,
+					models.MethodPassword, "203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", ""})
+			}
+			if !yield(identities) || !yield(credentials) || !yield(sessions) {
+				return
+			}
+		}
+	}
+}
+
+// fillSQLite inserts many rows at a time, and makes the indexes afterwards.
+func (s *seeded) fillSQLite(b *testing.B) {
+	b.Helper()
 	raw, err := sql.Open("sqlite", "file:"+s.database()+"?_time_integer_format=unix_micro&_pragma=synchronous(0)&_pragma=cache_size(-500000)")
 	require.NoError(b, err)
+	raw.SetMaxOpenConns(1)
 	defer func() { require.NoError(b, raw.Close()) }()
+	exec := func(statement string) {
+		_, err := raw.Exec(statement)
+		require.NoError(b, err)
+	}
+	indexes := map[string]string{}
+	found, err := raw.Query("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'sessions' AND sql IS NOT NULL")
+	require.NoError(b, err)
+	for found.Next() {
+		var name, statement string
+		require.NoError(b, found.Scan(&name, &statement))
+		indexes[name] = statement
+	}
+	require.NoError(b, errors.Join(found.Err(), found.Close()))
+	for name := range indexes {
+		exec("DROP INDEX " + name)
+	}
+
 	tx, err := raw.Begin()
 	require.NoError(b, err)
-	insert := func(table, columns string) func(...any) {
-		statement, err := tx.Prepare("INSERT INTO " + table + " (" + columns + ") VALUES (?" + strings.Repeat(", ?", strings.Count(columns, ",")) + ")")
-		require.NoError(b, err)
-		return func(values ...any) {
-			_, err := statement.Exec(values...)
+	prepared := map[string]*sql.Stmt{}
+	for part := range s.parts(b) {
+		for rows := range slices.Chunk(part.rows, 500) {
+			row := "(?" + strings.Repeat(", ?", len(part.columns)-1) + ")"
+			insert := "INSERT INTO " + part.table + " (" + strings.Join(part.columns, ", ") + ") VALUES " + row + strings.Repeat(", "+row, len(rows)-1)
+			if prepared[insert] == nil {
+				prepared[insert], err = tx.Prepare(insert)
+				require.NoError(b, err)
+			}
+			_, err := prepared[insert].Exec(slices.Concat(rows...)...)
 			require.NoError(b, err)
 		}
 	}
-	identity := insert("identities", "id, email, name, groups, active, state_changed_at, created_at, updated_at")
-	credential := insert("credentials", "identity_id, method, hash, created_at, updated_at")
-	session := insert("sessions", "id, token_hash, identity_id, authenticated_at, confirmed_at, last_seen_at, expires_at, idle_seconds, "+
-		"latest_expires_at, remember, method, ip_address, user_agent, end_reason")
-	now := time.Now().UTC()
-	var owner uuid.UUID
-	for i := range s.tokens {
-		if i%10 == 0 {
-			owner = uuid.Must(uuid.NewV4())
-			identity(owner, person(i/10), "", "", true, now, now, now)
-			credential(owner, models.MethodPassword, s.hash, now, now)
-		}
-		s.tokens[i] = rand.Text()
-		hash := sha256.Sum256([]byte(s.tokens[i]))
-		session(uuid.Must(uuid.NewV4()), hash[:], owner, now, now, now, now.Add(time.Hour), 3600, now.Add(time.Hour), false, models.MethodPassword,
-			"203.0.113.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "")
-	}
 	require.NoError(b, tx.Commit())
-	_, err = raw.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
-	require.NoError(b, err)
-	return s
+	for _, statement := range indexes {
+		exec(statement)
+	}
+	exec("PRAGMA wal_checkpoint(TRUNCATE)")
 }
 
 // readyTime returns the median time from a process's start to its first 200 of health/ready, in milliseconds.
@@ -256,12 +313,13 @@ func (s *server) residentMiB(b *testing.B) float64 {
 // load asks for a path with the cookies of random sessions and returns the answers a second.
 func (s *seeded) load(b *testing.B, address, path string) float64 {
 	b.Helper()
-	return s.loadOn(b, address, path, connections, round)
+	return s.loadOn(b, []string{address}, path, connections, round)
 }
 
-func (s *seeded) loadOn(b *testing.B, address, path string, connections int, round time.Duration) float64 {
+// loadOn spreads the connections over all addresses.
+func (s *seeded) loadOn(b *testing.B, addresses []string, path string, connections int, round time.Duration) float64 {
 	b.Helper()
-	return answers(b, address, connections, round, func(int) func() []byte {
+	return answers(b, addresses, connections, round, func(int) func() []byte {
 		head := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nCookie: latchkey_session=", path)
 		request := []byte(head + s.tokens[0] + "\r\n\r\n")
 		return func() []byte {
@@ -275,7 +333,7 @@ func (s *seeded) loadOn(b *testing.B, address, path string, connections int, rou
 func (s *seeded) signIns(b *testing.B) float64 {
 	b.Helper()
 	action := strings.TrimPrefix(s.server.get("/auth/self-service/login/api", "").text("ui", "action"), s.server.url)
-	return answers(b, s.address(), hashConnections, hashRound, func(i int) func() []byte {
+	return answers(b, []string{s.address()}, hashConnections, hashRound, func(i int) func() []byte {
 		body := fmt.Sprintf(`{"method":"password","identifier":%q,"password":%q}`, person(i), goodPassword)
 		request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"+
 			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", action, len(body), body)
@@ -306,14 +364,14 @@ func hashes(b *testing.B, hash string) float64 {
 // answers sends requests for a round, one at a time on each of many kept connections, and returns
 // how many were answered with 200 a second. It does as little as possible itself, since it runs on
 // the cores of whom it measures.
-func answers(b *testing.B, address string, connections int, round time.Duration, requests func(connection int) func() []byte) float64 {
+func answers(b *testing.B, addresses []string, connections int, round time.Duration, requests func(connection int) func() []byte) float64 {
 	b.Helper()
 	var done atomic.Int64
 	var all sync.WaitGroup
 	begin := time.Now()
 	for i := range connections {
 		all.Go(func() {
-			conn, err := net.Dial("tcp", address)
+			conn, err := net.Dial("tcp", addresses[i%len(addresses)])
 			if err != nil {
 				b.Error(err)
 				return

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,12 +26,13 @@ var (
 
 const (
 	growthRounds = 3
-	growthRound  = 500 * time.Millisecond
+	growthRound  = 300 * time.Millisecond
 )
 
 var (
 	growthSessions    = []int{1_000, 10_000, 100_000, 1_000_000}
 	growthConnections = []int{1, 4, 16, 64, 256}
+	growthInstances   = []int{1, 2, 4}
 )
 
 // growth is one panel of the plot: an endpoint of one kind of set-up.
@@ -38,20 +41,23 @@ type growth struct {
 	Lines []growthLine
 }
 
-// growthLine is how an endpoint does with a number of sessions, at each number of connections.
+// growthLine is how an endpoint does with a number of sessions, or of instances, at each number of connections.
 type growthLine struct {
 	Name   string
 	Ratios []float64 // to the bare handler, with as many connections, in the same run
 	Rates  []float64 // answers a second
 }
 
-// BenchmarkGrowth measures what the endpoints that apps ask most cost as there are more sessions and
-// more connections, each against the bare handler in the same minute.
+// BenchmarkGrowth measures what the endpoints that apps ask most cost as there are more sessions,
+// more connections and, on PostgreSQL, more instances, each against the bare handler in the same minute.
 //
-//	go test -run '^$' -bench Growth -timeout 2h . -growth-docs docs [-growth-most 100000]
+//	go test -run '^$' -bench Growth -timeout 1h . -growth-docs docs [-growth-most 100000]
 func BenchmarkGrowth(b *testing.B) {
-	panels := []growth{{Title: "whoami"}, {Title: "verify"}, {Title: "logout URL"}}
-	paths := []string{whoamiPath, verifyPath, logoutURLPath}
+	endpoints := []struct{ name, path string }{{"whoami", whoamiPath}, {"verify", verifyPath}, {"logout URL", logoutURLPath}}
+	onSQLite, onPostgres := make([]growth, len(endpoints)), make([]growth, len(endpoints))
+	for i, endpoint := range endpoints {
+		onSQLite[i].Title, onPostgres[i].Title = endpoint.name+", SQLite", endpoint.name+", PostgreSQL"
+	}
 	for _, sessions := range growthSessions {
 		if sessions > *growthMost {
 			break
@@ -59,19 +65,23 @@ func BenchmarkGrowth(b *testing.B) {
 		s := newSeeded(b, sessions)
 		s.server = s.start()
 		bare := startBare(b, s)
-		for i, path := range paths {
-			line := growthLine{Name: humanize.Comma(int64(sessions)) + " sessions"}
-			for _, connections := range growthConnections {
-				rates := inTurns(growthRounds,
-					func() float64 { return s.loadOn(b, bare, path, connections, growthRound) },
-					func() float64 { return s.loadOn(b, s.address(), path, connections, growthRound) })
-				line.Ratios = append(line.Ratios, medianRatio(rates[1], rates[0]))
-				line.Rates = append(line.Rates, median(rates[1]))
-			}
-			panels[i].Lines = append(panels[i].Lines, line)
+		for i, endpoint := range endpoints {
+			line := s.grow(b, endpoint.path, bare, []string{s.address()})
+			line.Name = humanize.Comma(int64(sessions)) + " sessions"
+			onSQLite[i].Lines = append(onSQLite[i].Lines, line)
 		}
 		s.server.stop()
 	}
+	s, bare := newSeededPostgres(b, min(postgresSessions, *growthMost))
+	for _, instances := range growthInstances {
+		addresses := s.instances(instances)
+		for i, endpoint := range endpoints {
+			line := s.grow(b, endpoint.path, bare, addresses)
+			line.Name = english.Plural(instances, "instance", "")
+			onPostgres[i].Lines = append(onPostgres[i].Lines, line)
+		}
+	}
+	panels := slices.Concat(onSQLite, onPostgres)
 	b.ReportMetric(0, "ns/op") // means nothing here
 	fmt.Print(growthTables(panels))
 	if *growthDocs != "" {
@@ -87,9 +97,23 @@ func BenchmarkGrowth(b *testing.B) {
 	}
 }
 
+// grow measures a line.
+func (s *seeded) grow(b *testing.B, path, bare string, addresses []string) (line growthLine) {
+	b.Helper()
+	for _, connections := range growthConnections {
+		rates := inTurns(growthRounds,
+			func() float64 { return s.loadOn(b, []string{bare}, path, connections, growthRound) },
+			func() float64 { return s.loadOn(b, addresses, path, connections, growthRound) })
+		line.Ratios = append(line.Ratios, medianRatio(rates[1], rates[0]))
+		line.Rates = append(line.Rates, median(rates[1]))
+	}
+	return line
+}
+
 // growthTables writes a table a panel: the ratio, and below it in thousands the answers a second.
 func growthTables(panels []growth) string {
 	var out strings.Builder
+	out.WriteString("\n![Answers a second, as a part of what the bare handler gives, by connections](speed.svg)\n")
 	for _, panel := range panels {
 		fmt.Fprintf(&out, "\n| %s |", panel.Title)
 		for _, n := range growthConnections {
@@ -113,18 +137,23 @@ const (
 	panelWidth, panelHeight = 240, 200
 	panelLeft, panelTop     = 40, 34
 	panelGap                = 30
+	panelsInRow             = 3
 )
 
-// growthPlot draws a panel for each endpoint: connections to the right, the ratio upwards.
+// growthPlot draws a panel for each endpoint, a row of them for each database: connections to the right,
+// the ratio upwards.
 func growthPlot(b *testing.B, panels []growth) []byte {
 	b.Helper()
 	x := func(i int) float64 { return float64(i) * panelWidth / float64(len(growthConnections)-1) }
 	y := func(ratio float64) float64 { return panelHeight * (1 - math.Min(ratio, 1)) }
+	rowHeight := panelTop + panelHeight + 60 + 16*len(growthSessions)
 	var out bytes.Buffer
 	err := template.Must(template.New("plot").Funcs(template.FuncMap{
-		"left": func(panel int) int { return panelLeft + panel*(panelWidth+panelGap) },
-		"x":    func(i int) string { return strconv.FormatFloat(x(i), 'f', 1, 64) },
-		"y":    func(ratio float64) string { return strconv.FormatFloat(y(ratio), 'f', 1, 64) },
+		"left":  func(panel int) int { return panelLeft + panel%panelsInRow*(panelWidth+panelGap) },
+		"top":   func(panel int) int { return panelTop + panel/panelsInRow*rowHeight },
+		"first": func(panel int) bool { return panel%panelsInRow == 0 },
+		"x":     func(i int) string { return strconv.FormatFloat(x(i), 'f', 1, 64) },
+		"y":     func(ratio float64) string { return strconv.FormatFloat(y(ratio), 'f', 1, 64) },
 		"points": func(ratios []float64) string {
 			var points []string
 			for i, ratio := range ratios {
@@ -135,16 +164,15 @@ func growthPlot(b *testing.B, panels []growth) []byte {
 		"below": func(i int) int { return panelHeight + 44 + i*16 },
 	}).Parse(growthSVG)).Execute(&out, map[string]any{
 		"Panels": panels, "Connections": growthConnections, "Ticks": []float64{0, 0.2, 0.4, 0.6, 0.8, 1},
-		"Width":  panelLeft + len(panels)*(panelWidth+panelGap),
-		"Height": panelTop + panelHeight + 60 + 16*len(growthSessions),
-		"Right":  panelWidth, "Top": panelTop, "Bottom": panelHeight + 16,
+		"Width": panelLeft + panelsInRow*(panelWidth+panelGap), "Height": len(panels) / panelsInRow * rowHeight,
+		"Right": panelWidth, "Bottom": panelHeight + 16,
 	})
 	require.NoError(b, err)
 	return out.Bytes()
 }
 
 const growthSVG = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{.Width}} {{.Height}}" role="img">
-<title>Answers a second, as a part of what a bare handler gives, by connections and sessions</title>
+<title>Answers a second, as a part of what a bare handler gives, by connections, sessions and instances</title>
 <style>
 text { font: 12px system-ui, sans-serif; fill: #333 }
 .grid { stroke: #999; stroke-opacity: .35 }
@@ -152,12 +180,12 @@ polyline { fill: none; stroke-width: 2 }
 .s0 { stroke: #0072b2 } .s1 { stroke: #d55e00; stroke-dasharray: 8 3 } .s2 { stroke: #009e73; stroke-dasharray: 2 3 } .s3 { stroke: #cc79a7; stroke-dasharray: 10 3 2 3 }
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .s0 { stroke: #56b4e9 } .s1 { stroke: #e69f00 } }
 </style>
-{{range $p, $panel := .Panels}}<g transform="translate({{left $p}} {{$.Top}})">
+{{range $p, $panel := .Panels}}<g transform="translate({{left $p}} {{top $p}})">
 <text x="0" y="-14" font-weight="bold">{{.Title}}</text>
-{{range $.Ticks}}<line class="grid" x1="0" x2="{{$.Right}}" y1="{{y .}}" y2="{{y .}}"/>{{if eq $p 0}}<text x="-8" y="{{y .}}" dy="4" text-anchor="end">{{.}}</text>{{end}}
+{{range $.Ticks}}<line class="grid" x1="0" x2="{{$.Right}}" y1="{{y .}}" y2="{{y .}}"/>{{if first $p}}<text x="-8" y="{{y .}}" dy="4" text-anchor="end">{{.}}</text>{{end}}
 {{end}}{{range $i, $n := $.Connections}}<text x="{{x $i}}" y="{{$.Bottom}}" text-anchor="middle">{{$n}}</text>
 {{end}}{{range $i, $line := .Lines}}<polyline class="s{{$i}}" points="{{points .Ratios}}"/>
-{{if eq $p 0}}<line class="s{{$i}}" stroke-width="2" x1="0" x2="30" y1="{{below $i}}" y2="{{below $i}}"/><text x="38" y="{{below $i}}" dy="4">{{.Name}}</text>
+{{if first $p}}<line class="s{{$i}}" stroke-width="2" x1="0" x2="30" y1="{{below $i}}" y2="{{below $i}}"/><text x="38" y="{{below $i}}" dy="4">{{.Name}}</text>
 {{end}}{{end}}</g>
 {{end}}<text x="{{.Width}}" y="{{.Height}}" dy="-8" dx="-30" text-anchor="end">to the right: connections</text>
 </svg>

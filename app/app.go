@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,20 +32,20 @@ type App struct {
 	hasher *password.Hasher
 	rules  password.Rules
 	sealer cipher.AEAD // for what browsers carry for us
-	// logoutKey makes logout tokens.
-	logoutKey []byte
-	assets    assets
-	docs      file
-	crossing  *http.CrossOriginProtection
-	cookies   cookies
-	lines     lines       // of who tries a password
-	claimed   atomic.Bool // there is, or was, an account
-	notes     chan note   // on their way to the database
-	outbox    outbox
-	streams   *streams
-	trouble   trouble          // with the database
-	metrics   *metrics.Metrics // nil if nobody wants them
-	engine    *gin.Engine
+	// logoutMACs make logout tokens: HMACs with their key, which take longer to make than to use.
+	logoutMACs sync.Pool
+	assets     assets
+	docs       file
+	crossing   *http.CrossOriginProtection
+	cookies    cookies
+	lines      lines       // of who tries a password
+	claimed    atomic.Bool // there is, or was, an account
+	notes      chan note   // on their way to the database
+	outbox     outbox
+	streams    *streams
+	trouble    trouble          // with the database
+	metrics    *metrics.Metrics // nil if nobody wants them
+	engine     *gin.Engine
 	// lastLocal is the last host that was found to be one of this machine.
 	lastLocal atomic.Pointer[string]
 	draining  atomic.Bool
@@ -87,9 +90,11 @@ func New(config Config, database *gorm.DB) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.logoutKey, err = a.store.Secrets.Get(context.Background(), models.SecretLogout); err != nil {
+	logoutKey, err := a.store.Secrets.Get(context.Background(), models.SecretLogout)
+	if err != nil {
 		return nil, err
 	}
+	a.logoutMACs.New = func() any { return hmac.New(sha256.New, logoutKey) }
 	if a.sealer, err = newSealer(key); err != nil {
 		return nil, err
 	}

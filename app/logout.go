@@ -3,8 +3,8 @@ package app
 import (
 	"cmp"
 	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
+	"hash"
 	"net/http"
 	"net/url"
 	"strings"
@@ -50,7 +50,9 @@ func carriesToken(r *http.Request) bool {
 // session's id, which outlasts a change of its token, so that it is nowhere stored, is the same each
 // time, and ends with the session.
 func (a *App) logoutToken(session *models.Session) string {
-	mac := hmac.New(sha256.New, a.logoutKey)
+	mac := a.logoutMACs.Get().(hash.Hash)
+	defer a.logoutMACs.Put(mac)
+	mac.Reset()
 	mac.Write(session.ID.Bytes())
 	return encode64(mac.Sum(nil))
 }

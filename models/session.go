@@ -10,6 +10,7 @@ import (
 
 	"github.com/gofrs/uuid/v5"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -148,14 +149,6 @@ const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at
 	i.id, i.email, i.name, i.groups, i.active, i.state_changed_at, i.created_at, i.updated_at
 	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = $1`
 
-// columns are where those of byToken go.
-func (s *Session) columns() []any {
-	i := s.Identity
-	return []any{&s.ID, &s.AuthenticatedAt, &s.ConfirmedAt, &s.LastSeenAt, &s.ExpiresAt, &s.IdleSeconds,
-		&s.LatestExpiresAt, &s.Remember, &s.Method, &s.IPAddress, &s.UserAgent, &s.EndedAt, &s.EndReason,
-		&i.ID, &i.Email, &i.Name, &i.Groups, &i.Active, &i.StateChangedAt, &i.CreatedAt, &i.UpdatedAt}
-}
-
 // ByToken returns the session of a token, whether it is active or not, with its identity.
 // It returns ErrNotFound if the token is nobody's.
 func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
@@ -165,12 +158,19 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if err := s.file.checked(); err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
-	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}
+	found := new(struct { // in one piece of memory
+		Session
+		identity Identity
+		hash     [sha256.Size]byte
+	})
+	found.hash = sha256.Sum256([]byte(token))
+	session := &found.Session
+	session.Token, session.TokenHash, session.Identity = token, found.hash[:], &found.identity
 	read := s.readSQLite
 	if s.postgres != nil {
 		read = s.readPostgres
 	}
-	err := read(ctx, &session)
+	err := read(ctx, session)
 	if errors.Is(err, ErrNotFound) {
 		return Session{}, err
 	}
@@ -178,7 +178,7 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
 	session.IdentityID = session.Identity.ID
-	return session, nil
+	return *session, nil
 }
 
 // readSQLite reads the session with that TokenHash.
@@ -211,10 +211,17 @@ func (s *Session) scan(row lookup.Row) error {
 func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(session.columns()...)
+	var id, person pgtype.UUID // which pgx reads as they come; ours it would read from text
+	var reason, groups string  // likewise
+	who := session.Identity
+	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(
+		&id, &session.AuthenticatedAt, &session.ConfirmedAt, &session.LastSeenAt, &session.ExpiresAt, &session.IdleSeconds,
+		&session.LatestExpiresAt, &session.Remember, &session.Method, &session.IPAddress, &session.UserAgent, &session.EndedAt, &reason,
+		&person, &who.Email, &who.Name, &groups, &who.Active, &who.StateChangedAt, &who.CreatedAt, &who.UpdatedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrNotFound
 	}
+	session.ID, who.ID, session.EndReason, who.Groups = id.Bytes, person.Bytes, Reason(reason), parseGroups(groups)
 	return err
 }
 
