@@ -179,21 +179,21 @@ func (a *App) knownHost(c *gin.Context) {
 			"BASE_URL set to its address, such as https://example.com.", c.Request.Host)})
 }
 
-// local is localHost, which need not look twice at the host that everybody uses.
+// local is LocalHost, which need not look twice at the host that everybody uses.
 func (a *App) local(host string) bool {
 	if last := a.lastLocal.Load(); last != nil && *last == host {
 		return true
 	}
-	if !localHost(host) {
+	if !LocalHost(host) {
 		return false
 	}
 	a.lastLocal.Store(&host)
 	return true
 }
 
-// localHost reports whether the host is a loopback name or an IP address, with a port or without,
+// LocalHost reports whether the host is a loopback name or an IP address, with a port or without,
 // and nothing that a URL could not hold.
-func localHost(hostport string) bool {
+func LocalHost(hostport string) bool {
 	if returnto.CheckOrigin("http://"+hostport) != nil {
 		return false
 	}
@@ -290,7 +290,8 @@ func (a *App) ready(c *gin.Context) {
 		a.fail(c, errStopping)
 		return
 	}
-	if err := a.Ready(c.Request.Context()); err != nil {
+	// Not for as long as its client waits: who asks and goes must not have the log say that the database did.
+	if err := a.Ready(context.WithoutCancel(c.Request.Context())); err != nil {
 		a.trouble.note(c.Request.Context(), err, requestID(c))
 		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
 		return
