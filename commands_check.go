@@ -170,7 +170,7 @@ func (r *report) files(path string) bool {
 		if suffix == "-wal" {
 			total += part.Size()
 			if part.Size() > largeWAL {
-				r.warn("files", "%s has %s: something has been reading for long, such as a backup – if it stays, restart the server", part.Name(), humanize.IBytes(uint64(part.Size())))
+				r.warn("files", "%s has %s: something has been reading for long, such as a backup – if it stays, restart the server", part.Name(), bytesOf(part.Size()))
 			}
 		}
 	}
@@ -179,15 +179,15 @@ func (r *report) files(path string) bool {
 		r.fail("files", "others can write in the directory %s (%s), and so replace the database – chmod go-w %[1]s", dir, in.Mode().Perm())
 	}
 	if r.wrong == wrong {
-		r.ok("files", "%s, %s, its owner's alone", path, humanize.IBytes(uint64(total)))
+		r.ok("files", "%s, %s, its owner's alone", path, bytesOf(total))
 	}
 	free, ok := freeSpace(dir)
 	switch {
 	case !ok:
 	case free < leastFree:
 		r.fail("disk", "%s free in %s: soon nobody can sign in or out – make room", humanize.IBytes(free), dir)
-	case free < leastFree+uint64(total):
-		r.warn("disk", "%s free in %s: a backup of %s does not fit there – make room", humanize.IBytes(free), dir, humanize.IBytes(uint64(total)))
+	case free-leastFree < unsigned(total):
+		r.warn("disk", "%s free in %s: a backup of %s does not fit there – make room", humanize.IBytes(free), dir, bytesOf(total))
 	default:
 		r.ok("disk", "%s free", humanize.IBytes(free))
 	}

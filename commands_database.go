@@ -46,7 +46,7 @@ func (cmd *backupCmd) Run(ctx context.Context, config *app.Config) error {
 		return err
 	}
 	fmt.Printf("%s is whole: %s.\n", cmd.File, strings.Join([]string{
-		humanize.IBytes(uint64(info.Size())), counted(held.accounts, "account"), counted(held.sessions, "active session"), "schema " + held.schema}, ", "))
+		bytesOf(info.Size()), counted(held.accounts, "account"), counted(held.sessions, "active session"), "schema " + held.schema}, ", "))
 	return nil
 }
 
@@ -99,3 +99,8 @@ func pgDump(dsn, file string) string {
 	u.RawQuery = query.Encode()
 	return command + " " + quoted(u.String()) + " (it takes the password from PGPASSWORD or ~/.pgpass)"
 }
+
+// bytesOf writes the size of a file.
+func bytesOf(size int64) string { return humanize.IBytes(unsigned(size)) }
+
+func unsigned(size int64) uint64 { return uint64(max(size, 0)) } // #nosec G115 -- it is not negative

@@ -26,5 +26,5 @@ func freeSpace(dir string) (uint64, bool) {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return 0, false
 	}
-	return stat.Bavail * uint64(stat.Bsize), true
+	return stat.Bavail * uint64(stat.Bsize), true // #nosec G115 -- the size of a block
 }

@@ -192,7 +192,7 @@ func (s Sessions) readSQLite(_ context.Context, session *Session) error {
 
 // scan reads a row of byToken as SQLite stores it.
 func (s *Session) scan(row lookup.Row) error {
-	at := func(column int) time.Time { return time.UnixMicro(row.Int(column)).UTC() }
+	at := func(column int32) time.Time { return time.UnixMicro(row.Int(column)).UTC() }
 	s.AuthenticatedAt, s.ConfirmedAt, s.LastSeenAt, s.ExpiresAt = at(1), at(2), at(3), at(4)
 	s.IdleSeconds, s.LatestExpiresAt, s.Remember = row.Int(5), at(6), row.Int(7) != 0
 	s.Method, s.IPAddress, s.UserAgent = row.Text(8), row.Text(9), row.Text(10)

@@ -156,7 +156,7 @@ func open(path string, busy time.Duration) (_ *conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(busy.Milliseconds()))
+	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(busy/time.Millisecond)) // #nosec G115 -- of a constant
 	settings, err := libc.CString(pragmas)
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (c *conn) made(by func(at uintptr) int32) (uintptr, error) {
 	}
 	defer libc.Xfree(c.tls, at)
 	rc := by(at)
-	p := *(*uintptr)(unsafe.Pointer(unsafe.SliceData(libc.GoBytes(at, keySize))))
+	p := *(*uintptr)(unsafe.Pointer(unsafe.SliceData(libc.GoBytes(at, keySize)))) // #nosec G103 -- as the library returns pointers
 	if rc != lib.SQLITE_OK {
 		if c.db == 0 {
 			c.db = p // a failed open leaves a connection that knows why, and must be closed
@@ -245,21 +245,21 @@ type Row struct {
 }
 
 // Int returns the integer in a column, which are counted from 0; 0 for NULL.
-func (r Row) Int(column int) int64 { return lib.Xsqlite3_column_int64(r.tls, r.stmt, int32(column)) }
+func (r Row) Int(column int32) int64 { return lib.Xsqlite3_column_int64(r.tls, r.stmt, column) }
 
 // Null reports whether a column is NULL.
-func (r Row) Null(column int) bool {
-	return lib.Xsqlite3_column_type(r.tls, r.stmt, int32(column)) == lib.SQLITE_NULL
+func (r Row) Null(column int32) bool {
+	return lib.Xsqlite3_column_type(r.tls, r.stmt, column) == lib.SQLITE_NULL
 }
 
 // Text returns the text in a column; "" for NULL.
-func (r Row) Text(column int) string { return string(r.Raw(column)) }
+func (r Row) Text(column int32) string { return string(r.Raw(column)) }
 
 // Raw is Text that is good until scan returns.
-func (r Row) Raw(column int) []byte {
-	text := lib.Xsqlite3_column_text(r.tls, r.stmt, int32(column))
+func (r Row) Raw(column int32) []byte {
+	text := lib.Xsqlite3_column_text(r.tls, r.stmt, column)
 	if text == 0 {
 		return nil
 	}
-	return libc.GoBytes(text, int(lib.Xsqlite3_column_bytes(r.tls, r.stmt, int32(column))))
+	return libc.GoBytes(text, int(lib.Xsqlite3_column_bytes(r.tls, r.stmt, column)))
 }
