@@ -23,7 +23,7 @@ func serveMetrics(ctx context.Context, config *app.Config, metrics http.Handler)
 		config.Log.Warn("METRICS_LISTEN is neither a loopback nor a private address: keep strangers from it, who could read the metrics")
 	}
 	server := &http.Server{
-		Handler:           metrics,
+		Handler:           forLocalHosts(metrics),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -37,6 +37,19 @@ func serveMetrics(ctx context.Context, config *app.Config, metrics http.Handler)
 		}
 	}()
 	return server, nil
+}
+
+// forLocalHosts refuses requests on loopback for any other name: a page of a stranger, in a browser on
+// this machine, can have its own name lead here (DNS rebinding), and would read the answers.
+func forLocalHosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if at != nil && at.IP.IsLoopback() && !app.LocalHost(r.Host) {
+			http.Error(w, "Ask for localhost or an IP address.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // open reports whether more than this machine and its network may reach an address.

@@ -32,6 +32,23 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	require.Error(t, s.get(found[1], "").err)
 }
 
+// A page that has its own name lead to this machine is not to read them in a browser here.
+func TestMetricsOnLoopbackAreForLocalNamesAlone(t *testing.T) {
+	m := newMachine(t)
+	m.env = append(m.env, "METRICS_LISTEN=localhost:0")
+	found := metricsURL.FindStringSubmatch(m.start().logged())
+	require.NotNil(t, found)
+	for host, status := range map[string]int{"evil.example": http.StatusMisdirectedRequest, "localhost.evil.example:9464": http.StatusMisdirectedRequest,
+		"localhost:9464": http.StatusOK, "[::1]:9464": http.StatusOK} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, found[1], nil)
+		require.NoError(t, err)
+		req.Host = host
+		res := do(req)
+		require.Equal(t, status, res.status, host)
+		require.Equal(t, status == http.StatusOK, strings.Contains(res.body, "latchkey_"), host)
+	}
+}
+
 func TestMetricsForTheWholeWorldAreWarnedOf(t *testing.T) {
 	m := newMachine(t)
 	m.env = append(m.env, "METRICS_LISTEN=:0")

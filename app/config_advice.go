@@ -35,7 +35,7 @@ func (c *Config) Advise() (advice []Advice) {
 		return advice
 	}
 	base, _ := url.Parse(s.baseOrigin) // it has been parsed before
-	if !s.https && !localHost(base.Host) {
+	if !s.https && !LocalHost(base.Host) {
 		wrong("BASE_URL is %s: passwords and cookies travel for all to read – put a proxy with a certificate in front, and set it to https", s.baseOrigin)
 	}
 	reaches := func(host string) bool {

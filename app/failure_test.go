@@ -1,7 +1,9 @@
 package app_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -74,6 +76,17 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 			require.Contains(t, site.logged(), `"level":"ERROR"`)
 		})
 	}
+}
+
+// Who asks and goes does not have the log say that the database is in trouble.
+func TestReadyDoesNotBlameTheDatabaseForAClientThatGoes(t *testing.T) {
+	site := newSite(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	res := httptest.NewRecorder()
+	site.app.ServeHTTP(res, httptest.NewRequestWithContext(gone, http.MethodGet, site.url+"/auth/health/ready", nil))
+	require.Equal(t, http.StatusOK, res.Code)
+	require.NotContains(t, site.logged(), "the database can't be used")
 }
 
 // requireNoLeak checks that an answer says nothing of the inside.

@@ -20,7 +20,8 @@ func (a *App) ready(c *gin.Context) {
 		a.fail(c, errStopping)
 		return
 	}
-	if err := a.Ready(c.Request.Context()); err != nil {
+	// Not for as long as its client waits: who asks and goes must not have the log say that the database did.
+	if err := a.Ready(context.WithoutCancel(c.Request.Context())); err != nil {
 		a.trouble.note(c.Request.Context(), err, requestID(c))
 		a.fail(c, &problem{code: http.StatusServiceUnavailable, cause: err, reason: "The database does not answer."})
 		return

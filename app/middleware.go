@@ -184,12 +184,12 @@ func (a *App) knownHost(c *gin.Context) {
 			"BASE_URL set to its address, such as https://example.com.", c.Request.Host)})
 }
 
-// local is localHost, which need not look twice at the host that everybody uses.
+// local is LocalHost, which need not look twice at the host that everybody uses.
 func (a *App) local(host string) bool {
 	if last := a.lastLocal.Load(); last != nil && *last == host {
 		return true
 	}
-	if !localHost(host) {
+	if !LocalHost(host) {
 		return false
 	}
 	kept := host // or every call would have its host moved to the heap
@@ -197,9 +197,9 @@ func (a *App) local(host string) bool {
 	return true
 }
 
-// localHost reports whether the host is a loopback name or an IP address, with a port or without,
+// LocalHost reports whether the host is a loopback name or an IP address, with a port or without,
 // and nothing that a URL could not hold.
-func localHost(hostport string) bool {
+func LocalHost(hostport string) bool {
 	if returnto.CheckOrigin("http://"+hostport) != nil {
 		return false
 	}

@@ -75,3 +75,19 @@ func TestCopyLosesNothing(t *testing.T) {
 	_, err = models.Copy(t.Context(), w.db, postgres)
 	require.ErrorIs(t, err, models.ErrNotEmpty)
 }
+
+// What only PostgreSQL needs, such as the rows that are locked, comes along and must fit everywhere.
+func TestCopyFromPostgresAndBack(t *testing.T) {
+	w := newWorldOn(t, pgtest.New(t))
+	w.person("ada@example.com")
+	require.NoError(t, w.SigningKeys.Add(t.Context(), "key", []byte{1, 2}, 0, true))
+	file, back := newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db")), newWorldOn(t, pgtest.New(t))
+
+	there, err := models.Copy(t.Context(), w.db, file.db)
+	require.NoError(t, err)
+	again, err := models.Copy(t.Context(), file.db, back.db)
+
+	require.NoError(t, err)
+	require.Equal(t, there, again)
+	require.NoError(t, back.SigningKeys.Add(t.Context(), "next", []byte{3}, time.Hour, false))
+}

@@ -217,8 +217,8 @@ func (t table) alone(ctx context.Context, tx *gorm.DB, what string) error {
 	if t.postgres == nil {
 		return nil
 	}
-	return gorm.G[Secret](tx, clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).
-		Create(ctx, &Secret{Name: "lock:" + what, Value: []byte{}, CreatedAt: t.now()})
+	return gorm.G[Secret](tx, clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"value"})}).
+		Create(ctx, &Secret{Name: "lock:" + what, Value: []byte{0}, CreatedAt: t.now()})
 }
 
 // Ping reads a table, so that a server whose database is gone does not call itself ready.
