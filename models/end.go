@@ -235,7 +235,7 @@ func (t table) notify(ctx context.Context) {
 var ErrNoNotices = errors.New("the database passes on no notices")
 
 // noticeWithin is how long a notice may take to be believed in.
-const noticeWithin = 2 * time.Second
+const noticeWithin = 5 * time.Second
 
 // Listen calls heard whenever there may be new ends, and first when it has made sure that it will hear
 // of them. It returns an error when the connection is lost or ctx is done, and nil with SQLite, which
