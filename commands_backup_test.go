@@ -102,7 +102,7 @@ func TestBackupUnderLoadIsRestored(t *testing.T) {
 	began.Store(true)
 	mu.Unlock()
 	before := turns.Load()
-	said := m.shell(shellIn(t, "docs/backup.md", "latchkey backup", "/var/backups/", "", "$(date +%F)", "2026-11-22"))
+	said := m.shell(shellIn(t, "docs/backup.md", "latchkey backup", "/var/lib/latchkey/", "", "/var/backups/", "", "$(date +%F)", "2026-11-22"))
 	require.Regexp(t, `^latchkey-2026-11-22\.db is whole: \d+ KiB, 1 account, \d+ active sessions, schema \S+\.\n$`, said)
 	s.await("sign-ins after it", func() bool { return turns.Load() > before+20 })
 	close(done)
@@ -121,7 +121,7 @@ func TestBackupUnderLoadIsRestored(t *testing.T) {
 
 	restore := func(elsewhere *machine) {
 		require.NoError(t, os.WriteFile(elsewhere.database(), []byte("another one"), 0o600))
-		elsewhere.shell(shellIn(t, "docs/backup.md", "chown", "/var/lib/latchkey", elsewhere.dir, "/var/backups/latchkey-2026-11-22.db", file))
+		elsewhere.shell(shellIn(t, "docs/backup.md", "chown", "systemctl stop latchkey.socket latchkey.service", ":", "/var/lib/latchkey", elsewhere.dir, "/var/backups/latchkey-2026-11-22.db", file))
 	}
 
 	// As on a move: everybody stays.
@@ -141,10 +141,7 @@ func TestBackupUnderLoadIsRestored(t *testing.T) {
 	there.stop()
 
 	// As after a loss: nobody does.
-	const signOut = "latchkey session end --all\n"
-	document, err := os.ReadFile("docs/backup.md")
-	require.NoError(t, err)
-	require.Contains(t, string(document), "```sh\n"+signOut+"```")
+	signOut := shellIn(t, "docs/backup.md", "DATABASE_URL=sqlite:latchkey.db latchkey session", "systemctl start latchkey.socket latchkey.service", ":")
 	lost := newSQLiteMachine(t)
 	restore(lost)
 	require.Regexp(t, `^Sessions ended: \d+\.\n$`, lost.shell(signOut))

@@ -72,11 +72,12 @@ func TestPostgresOfTheDocument(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, site.visitor().delete("/auth/self-service/logout/api", `{"session_token": "`+ended+`"}`,
 		with("Content-Type", "application/json")).status)
 
-	lines := strings.Split(strings.TrimSpace(adapt(t, codeIn(t, backupDoc, "sh", "createdb"), "db.example.com", "127.0.0.1")), "\n")
-	t.Setenv("PGUSER", "postgres")
+	const create = "CREATE DATABASE latchkey_restored OWNER latchkey"
+	require.Contains(t, strings.Join(strings.Fields(readDoc(t, backupDoc)), " "), create)
+	server.Exec(t, create)
+	lines := strings.Split(strings.TrimSpace(adapt(t, codeIn(t, backupDoc, "sh", "pg_restore"), "db.example.com", "127.0.0.1")), "\n")
 	shell(t, dir, lines[0])
-	shell(t, dir, lines[1])
-	require.Contains(t, lines[2], "latchkey session end --all") // as below
+	require.Contains(t, lines[1], "latchkey session end --all") // as below
 	restored := newSiteOn(t, adapt(t, dsn, "/latchkey?", "/latchkey_restored?"))
 	require.True(t, restored.sameBrowser(ada).signedIn())
 	whoami := func() int {
