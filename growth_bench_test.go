@@ -184,7 +184,7 @@ polyline { fill: none; stroke-width: 2 }
 <text x="0" y="-14" font-weight="bold">{{.Title}}</text>
 {{range $.Ticks}}<line class="grid" x1="0" x2="{{$.Right}}" y1="{{y .}}" y2="{{y .}}"/>{{if first $p}}<text x="-8" y="{{y .}}" dy="4" text-anchor="end">{{.}}</text>{{end}}
 {{end}}{{range $i, $n := $.Connections}}<text x="{{x $i}}" y="{{$.Bottom}}" text-anchor="middle">{{$n}}</text>
-{{end}}{{range $i, $line := .Lines}}<polyline class="s{{$i}}" points="{{points .Ratios}}"/>
+{{end}}{{range $i, $line := .Lines}}<polyline class="s{{$i}}" fill="none" points="{{points .Ratios}}"/>
 {{if first $p}}<line class="s{{$i}}" stroke-width="2" x1="0" x2="30" y1="{{below $i}}" y2="{{below $i}}"/><text x="38" y="{{below $i}}" dy="4">{{.Name}}</text>
 {{end}}{{end}}</g>
 {{end}}<text x="{{.Width}}" y="{{.Height}}" dy="-8" dx="-30" text-anchor="end">to the right: connections</text>
