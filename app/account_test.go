@@ -27,7 +27,7 @@ func TestAccountShowsEverySessionWithAButtonToEndIt(t *testing.T) {
 
 	res := ada.postForm("/auth/account/sessions/end/"+phone.sessionID(), url.Values{"session": {ada.sessionID()}})
 	require.Equal(t, http.StatusSeeOther, res.status)
-	require.Contains(t, ada.open(res.header.Get("Location")).body, "That session is ended.")
+	require.Contains(t, ada.open(res.header.Get("Location")).body, "That session has ended.")
 	require.False(t, phone.signedIn())
 	require.True(t, ada.signedIn() && bob.signedIn())
 

@@ -12,7 +12,7 @@ import (
 	"github.com/gofrs/uuid/v5"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -49,7 +49,7 @@ func (r answer) activity() (entries []string) {
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 func TestAccountShowsWhatHasHappenedToIt(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	site := newSite(t, func(c *config.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
 	at := func(minutes time.Duration) string {
 		return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).Add(minutes * time.Minute).Format(time.RFC3339)
 	}
@@ -82,15 +82,15 @@ func TestAccountShowsWhatHasHappenedToIt(t *testing.T) {
 
 func TestActivitySaysWhatEndedASession(t *testing.T) {
 	for words, end := range map[string]func(s *site, ada, other *visitor){
-		"Signed out":                  func(_ *site, _, other *visitor) { other.open(other.logoutURL()) },
-		"Ended by you from elsewhere": func(_ *site, ada, _ *visitor) { ada.delete("/auth/sessions", "") },
-		"Replaced by a new sign-in":   func(_ *site, _, other *visitor) { other.submitLogin("ada@example.com", goodPassword) },
-		"Session expired":             func(s *site, _, _ *visitor) { s.clock.advance(12 * time.Hour) },
-		"Ended: account disabled":     func(s *site, ada, _ *visitor) { s.disabledForAWhile(ada) },
-		"Ended by whoever runs this site": func(s *site, ada, other *visitor) {
+		"Signed out":                       func(_ *site, _, other *visitor) { other.open(other.logoutURL()) },
+		"Ended by you from another device": func(_ *site, ada, _ *visitor) { ada.delete("/auth/sessions", "") },
+		"Replaced by a new sign-in":        func(_ *site, _, other *visitor) { other.submitLogin("ada@example.com", goodPassword) },
+		"Session expired":                  func(s *site, _, _ *visitor) { s.clock.advance(12 * time.Hour) },
+		"Ended: account disabled":          func(s *site, ada, _ *visitor) { s.disabledForAWhile(ada) },
+		"Ended by your administrator": func(s *site, ada, other *visitor) {
 			require.NoError(s.t, s.store.Sessions.End(s.t.Context(), other.stored().ID, models.EndedByOperator))
 		},
-		"Ended with the change of password": func(_ *site, ada, _ *visitor) {
+		"Ended by a password change": func(_ *site, ada, _ *visitor) {
 			ada.postForm("/auth/account/password", url.Values{"password": {goodPassword}, "new_password": {"another good one"}, "end_others": {"true"}})
 		},
 	} {
@@ -195,7 +195,7 @@ func TestWhatIsNoFailureIsNotNoted(t *testing.T) {
 }
 
 func TestActivityGoesAsFarBackAsRecordsAreKept(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.SessionRetention = 48 * time.Hour })
+	site := newSite(t, func(c *config.Config) { c.SessionRetention = 48 * time.Hour })
 	site.register("ada@example.com")
 	old := site.signIn("ada@example.com")
 	old.open(old.logoutURL())
@@ -205,8 +205,8 @@ func TestActivityGoesAsFarBackAsRecordsAreKept(t *testing.T) {
 	site.clock.advance(time.Second)
 	require.Len(t, ada.open("/auth/account/activity").activity(), 1)
 
-	none := site.restart(func(c *app.Config) { c.SessionRetention = 0 })
-	require.Contains(t, none.sameBrowserAt(ada).open("/auth/account").body, "Nothing is kept on record here.")
+	none := site.restart(func(c *config.Config) { c.SessionRetention = 0 })
+	require.Contains(t, none.sameBrowserAt(ada).open("/auth/account").body, "No recent activity.")
 }
 
 // sameBrowserAt is a visitor's session in a browser at another server.
@@ -235,7 +235,7 @@ func TestAccountShowsTheNewestAndAPageTheRest(t *testing.T) {
 	require.Contains(t, page.body, `href="/auth/account/activity"`)
 	whole := ada.open("/auth/account/activity")
 	require.Len(t, whole.activity(), 250)
-	require.Contains(t, whole.body, "What was before is not shown.")
+	require.Contains(t, whole.body, "Older activity isn’t shown.")
 	require.Contains(t, whole.activity()[0], site.clock.Now().Format(time.RFC3339), "the newest first")
 }
 
@@ -260,7 +260,7 @@ func TestActivityIsOnesOwn(t *testing.T) {
 }
 
 func TestActivityShowsWhatStrangersSendAsText(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	site := newSite(t, func(c *config.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
 	ada := site.signUp("ada@example.com")
 	for i, agent := range []string{"<script>alert(1)</script>/1.0", strings.Repeat("A", 5000), "\xff\xfe/1", "\u202egnp.exe/1"} {
 		site.visitor().submitLogin("ada@example.com", "wrong", with("User-Agent", agent), with("X-Forwarded-For", fmt.Sprintf("203.0.113.%d", i)))

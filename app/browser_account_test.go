@@ -42,7 +42,7 @@ func TestChangingTheName(t *testing.T) {
 	b.click("form[action$=name] button")
 
 	b.arrives("Ada Lovelace")
-	require.Equal(t, "Your name is changed.", b.value("[role=status]", "innerText"))
+	require.Equal(t, "Your name has been changed.", b.value("[role=status]", "innerText"))
 }
 
 func TestChangingThePassword(t *testing.T) {
@@ -52,14 +52,14 @@ func TestChangingThePassword(t *testing.T) {
 	elsewhere := site.signIn("ada@example.com")
 	submit := "form[action$=password] button[type=submit]"
 	b.open("/auth/account")
-	b.click("details:nth-of-type(2) summary")
+	b.click("details:nth-of-type(3) summary")
 	b.fill("#password", "not the password")
 	b.fill("#new_password", "another good password")
 
 	b.click(submit)
 
 	b.until(`document.querySelector("#password-problem")`)
-	require.Equal(t, "This is not your current password.", b.value("#password-problem", "innerText"))
+	require.Equal(t, "That isn’t your current password.", b.value("#password-problem", "innerText"))
 	require.Equal(t, "password", eval[string](b, "document.activeElement.id"))
 	require.Equal(t, "true", b.value("#password", "ariaInvalid"))
 
@@ -68,7 +68,7 @@ func TestChangingThePassword(t *testing.T) {
 	b.click(submit)
 
 	b.until(`document.querySelector(".done")`)
-	require.Contains(t, b.value(".done", "innerText"), "all other sessions are ended")
+	require.Contains(t, b.value(".done", "innerText"), "all other sessions have ended")
 	require.False(t, elsewhere.signedIn())
 	b.click("a[data-logout]")
 	b.arrives("You are signed out")
@@ -82,7 +82,7 @@ func TestPasswordFormThatIsClickedTwice(t *testing.T) {
 	site.register("ada@example.com")
 	b := site.at("ada@example.com")
 	b.open("/auth/account")
-	b.click("details:nth-of-type(2) summary")
+	b.click("details:nth-of-type(3) summary")
 	b.fill("#password", goodPassword)
 	b.fill("#new_password", "another good password")
 
@@ -130,7 +130,7 @@ func TestKeyboardAloneFromSignInToSignOut(t *testing.T) {
 		require.Equal(t, name, focus())
 	}
 	b.open("/auth/login")
-	require.Equal(t, "Email address", focus())
+	require.Equal(t, "Email address or username", focus())
 	b.write("ada@example.com")
 	tabTo("Password")
 	b.write(goodPassword)
@@ -151,6 +151,7 @@ func TestKeyboardAloneFromSignInToSignOut(t *testing.T) {
 	b.press(kb.Enter)
 	tabTo("Name (optional)")
 	tabTo("Save name")
+	tabTo("Change username")
 	tabTo("Change password")
 	b.press(" ")
 	tabTo("Current password")

@@ -15,12 +15,13 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
+	"latchkey/test/kit"
 )
 
 // everyPage leads a tab to each page that a person can meet, and calls check there.
 func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*tab)) {
-	site := newSite(t, func(c *app.Config) {
+	site := newSite(t, func(c *config.Config) {
 		c.AllowedReturnURLs = []string{"https://app.example.com"}
 		c.TrustedProxies = []string{"127.0.0.1"}
 		c.Access = "app.example.com=staff"
@@ -68,7 +69,7 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 			"password": goodPassword, "csrf_token": flow.csrfToken()}, with("User-Agent", agent), with("X-Forwarded-For", address))
 	}
 	b.open("/auth/account")
-	b.click("details:nth-of-type(2) > summary")
+	b.click("details:nth-of-type(3) > summary")
 	check(b, "account-others")
 	b.fill("#password", "wrong")
 	b.fill("#new_password", "also a good password")
@@ -93,7 +94,7 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	site.clock.advance(stale)
 	b.open("/auth/account")
 	b.click(".sessions form button")
-	b.arrives("Confirm that it is you")
+	b.arrives("Confirm that it’s you")
 	check(b, "confirm")
 	b.fill("#password", "wrong")
 	b.click("form button[type=submit]")
@@ -105,7 +106,7 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 	check(b, "403")
 	b.headers(network.Headers{"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "app.example.com", "X-Forwarded-Uri": "/"})
 	b.open("/auth/verify")
-	b.arrives("This app is for others")
+	b.arrives("You don’t have access to app.example.com")
 	check(b, "forbidden")
 	b.headers(network.Headers{})
 	b.open("/auth/self-service/logout?token=x&return_to=https://evil.example")
@@ -129,7 +130,7 @@ func everyPage(t *testing.T, check func(b *tab, name string), prepare ...func(*t
 
 func TestEveryPageIsAccessible(t *testing.T) {
 	axe, err := os.ReadFile("testdata/node_modules/axe-core/axe.min.js")
-	needs(t, err == nil, "npm ci --prefix app/testdata")
+	kit.Need(t, err == nil, "npm packages: npm ci --prefix app/testdata")
 	const run = `axe.run({ resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })
 		.then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => [id, html, failureSummary].join("\n"))))`
 	everyPage(t, func(b *tab, name string) {
@@ -150,9 +151,9 @@ func TestEveryPageIsAccessible(t *testing.T) {
 
 func TestEveryAccentCanBeRead(t *testing.T) {
 	axe, err := os.ReadFile("testdata/node_modules/axe-core/axe.min.js")
-	needs(t, err == nil, "npm ci --prefix app/testdata")
+	kit.Need(t, err == nil, "npm packages: npm ci --prefix app/testdata")
 	for _, accent := range []string{"#ffd400", "#10103a"} {
-		site := newSite(t, func(c *app.Config) { c.SiteAccent, c.Registration = accent, "open" })
+		site := newSite(t, func(c *config.Config) { c.SiteAccent, c.Registration = accent, "open" })
 		b := site.browser()
 		b.open("/auth/login")
 		eval[any](b, string(axe)+"; null")
@@ -231,7 +232,7 @@ func (b *tab) tabStops(first string) []string {
 }
 
 func TestPagesAreLight(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
 	v := site.signUp("ada@example.com")
 	for range 10 {
 		site.signIn("ada@example.com")

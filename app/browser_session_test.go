@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -68,7 +69,7 @@ func (a *otherApp) reasons() []string {
 // withOtherApp returns a site whose pages' session an app on another origin shares.
 func withOtherApp(t *testing.T) (*site, *otherApp) {
 	other := newOtherApp(t)
-	site := newSite(t, func(c *app.Config) { c.CORSAllowedOrigins = []string{other.url} })
+	site := newSite(t, func(c *config.Config) { c.CORSAllowedOrigins = []string{other.url} })
 	other.latchkey = site.url
 	return site, other
 }
@@ -217,7 +218,7 @@ func TestPagesOutlastARestartAndStillLearnOfAnEnd(t *testing.T) {
 func TestPageThatGetsNoStreamChecksWhenItIsShown(t *testing.T) {
 	site, other := withOtherApp(t)
 	site.register("ada@example.com")
-	site.app.LimitStreams(0)
+	site.app.Live().Limit(0)
 	b := site.at("ada@example.com")
 	b.others = []string{other.url}
 	site.leave(b)
@@ -260,7 +261,7 @@ func TestPageOfNobodyIsLeftAloneUntilItSignsSomebodyIn(t *testing.T) {
 
 func TestPlainHTTPHasAStreamWithoutLocks(t *testing.T) {
 	f := newFront(t)
-	site := newSite(t, func(c *app.Config) { c.BaseURL = strings.Replace(f.url, "127.0.0.1", unknownHost, 1) })
+	site := newSite(t, func(c *config.Config) { c.BaseURL = strings.Replace(f.url, "127.0.0.1", unknownHost, 1) })
 	site.url = strings.Replace(f.url, "127.0.0.1", unknownHost, 1)
 	f.current.Store(site.app)
 	site.register("ada@example.com")

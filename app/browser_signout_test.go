@@ -47,7 +47,7 @@ func TestSigningInWithAWrongAndThenARightPassword(t *testing.T) {
 	require.Empty(t, b.value("#password", "value"))
 	require.Equal(t, "password", eval[string](b, "document.activeElement.id"), "one types on where it was wrong")
 	require.Contains(t, eval[string](b, `document.getElementById(document.activeElement.getAttribute("aria-describedby")).innerText`),
-		"not right", "a screen reader reads the error out with the field")
+		"isn’t right", "a screen reader reads the error out with the field")
 
 	b.write(goodPassword)
 	b.press("\r")

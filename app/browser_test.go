@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +23,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
+
+	"latchkey/test/kit"
 )
 
 // chromium is one process for all tests of the package; each test gets a profile of its own in it.
@@ -42,22 +43,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// needs skips a test whose tools are not installed. Continuous integration has to have them.
-func needs(t testing.TB, there bool, install string) {
-	t.Helper()
-	switch {
-	case there:
-	case os.Getenv("CI") == "true":
-		require.FailNow(t, "This test can't run. To install what it needs: "+install)
-	default:
-		t.Skip("To run this test: " + install)
-	}
-}
-
 func startChromium(t testing.TB) context.Context {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	needs(t, err == nil, "apt-get install chromium")
+	path := kit.NeedProgram(t, "chromium", "chromium")
 	chromium.once.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/app/config"
+
 	ory "github.com/ory/client-go"
 	"github.com/stretchr/testify/require"
-
-	"latchkey/app"
 )
 
 // These tests drive Latchkey with the official Go client of the API that it speaks.
@@ -186,7 +186,7 @@ func nextPage(t *testing.T, res *http.Response) string {
 }
 
 func TestOryClientOfABackendAsksForItsUser(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.AllowedReturnURLs = []string{"https://app.example.com"} })
+	site := newSite(t, func(c *config.Config) { c.AllowedReturnURLs = []string{"https://app.example.com"} })
 	ada := site.signUp("ada@example.com")
 	client, ctx := site.oryClient(), t.Context()
 	cookie := "theme=dark; latchkey_session=" + ada.cookie("latchkey_session") // as the browser sent it to the app
@@ -222,7 +222,7 @@ func TestOryClientLogsOutWithTheTokenAlone(t *testing.T) {
 }
 
 func TestOryClientRegisters(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
 	client, ctx := site.oryClient(), t.Context()
 	register := func(email, pass string) (*ory.SuccessfulNativeRegistration, *http.Response, error) {
 		flow, _, err := client.CreateNativeRegistrationFlow(ctx).Execute()
@@ -267,7 +267,7 @@ func TestOryClientIsToldThatRegistrationIsClosed(t *testing.T) {
 }
 
 func TestOryClientOfANativeAppGoesThroughTheWholeLoop(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
 	client, ctx := site.oryClient(), t.Context()
 	active := func(token string) bool {
 		t.Helper()
@@ -322,7 +322,7 @@ func TestOryClientOfANativeAppGoesThroughTheWholeLoop(t *testing.T) {
 }
 
 func TestOryClientUnderstandsEveryError(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.Registration = "open" })
+	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
 	site.register("ada@example.com")
 	client, ctx, stale := site.oryClient(), t.Context(), site.apiToken("ada@example.com")
 	foreign := site.visitor().get("/auth/self-service/login/browser", asJSON).text("id")

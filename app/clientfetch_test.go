@@ -17,8 +17,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
-	"latchkey/db"
+	"latchkey/app/config"
+	"latchkey/test/kit"
 )
 
 // These tests drive Latchkey with the official npm client of the API that it speaks, in pages of a
@@ -42,14 +42,14 @@ type frontEnd struct {
 }
 
 // newFrontEnd starts an app without a page, and Latchkey on another host.
-func newFrontEnd(t *testing.T, configure ...func(*app.Config)) *frontEnd {
+func newFrontEnd(t *testing.T, configure ...func(*config.Config)) *frontEnd {
 	t.Helper()
 	f := &frontEnd{}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	f.port = ":" + portOf(server.URL)
 	f.app = "http://" + appHost + f.port
-	f.site = newSite(t, append([]func(*app.Config){func(c *app.Config) {
+	f.site = newSite(t, append([]func(*config.Config){func(c *config.Config) {
 		c.Registration, c.CORSAllowedOrigins = "open", []string{f.app}
 	}}, configure...)...)
 	checked := httptest.NewServer(f.site.checkedApp())
@@ -59,7 +59,7 @@ func newFrontEnd(t *testing.T, configure ...func(*app.Config)) *frontEnd {
 }
 
 // withOryClient is a front-end whose page has the official client in it.
-func withOryClient(t *testing.T, configure ...func(*app.Config)) *frontEnd {
+func withOryClient(t *testing.T, configure ...func(*config.Config)) *frontEnd {
 	t.Helper()
 	script := bundle(t, "testdata/clientfetch/page.js", "iife")
 	f := newFrontEnd(t, configure...)
@@ -88,8 +88,8 @@ func bundle(t *testing.T, script, format string) []byte {
 	require.NoError(t, err)
 	esbuild := filepath.Join(modules, ".bin", "esbuild")
 	_, err = os.Stat(esbuild)
-	needs(t, err == nil, "npm ci --prefix app/testdata")
-	installed(t, "node", "nodejs")
+	kit.Need(t, err == nil, "npm packages: npm ci --prefix app/testdata")
+	kit.NeedProgram(t, "node", "nodejs")
 	target := filepath.Join(t.TempDir(), "app.js")
 	command := exec.CommandContext(t.Context(), esbuild, script, "--bundle", "--format="+format, "--log-level=warning",
 		"--log-limit=0", "--outfile="+target)
@@ -252,7 +252,7 @@ func (s *site) requireEnded(id string) {
 }
 
 func TestOryFetchClientSignsInAndOutFromAnotherOrigin(t *testing.T) {
-	f := withOryClient(t, func(c *app.Config) { c.AllowedReturnURLs = []string{"https://app.example.com"} })
+	f := withOryClient(t, func(c *config.Config) { c.AllowedReturnURLs = []string{"https://app.example.com"} })
 	f.site.register("ada@example.com")
 	b := f.browser(f.app)
 	phone, laptop, tv := f.site.signIn("ada@example.com"), f.site.signIn("ada@example.com"), f.site.signIn("ada@example.com")
@@ -301,7 +301,7 @@ func sortedQuery(t *testing.T, raw string) string {
 }
 
 func TestOryFetchClientFollowsALogoutURL(t *testing.T) {
-	f := withOryClient(t, func(c *app.Config) { c.AllowedReturnURLs = []string{"http://*.example.localhost"} })
+	f := withOryClient(t, func(c *config.Config) { c.AllowedReturnURLs = []string{"http://*.example.localhost"} })
 	b := f.browser(f.app)
 	b.does(newRegistration)
 	b.does(oryRegister, "ada@example.com", "", goodPassword)
@@ -377,7 +377,7 @@ func TestOryFetchClientGoesOnWithAFreshFlow(t *testing.T) {
 }
 
 func TestOryFetchClientIsToldThatRegistrationIsClosed(t *testing.T) {
-	f := withOryClient(t, func(c *app.Config) { c.Registration = "closed" })
+	f := withOryClient(t, func(c *config.Config) { c.Registration = "closed" })
 	b := f.browser(f.app)
 	b.fails(http.StatusForbidden, "isSelfServiceFlowDisabled", newRegistration)
 }
@@ -424,7 +424,7 @@ func TestPageOfAnOriginThatIsNotListedCanDoNothing(t *testing.T) {
 		}
 		eval[any](b, `{ const form = document.createElement("form"); form.method = "post"; form.action = latchkey + "/auth/account/sessions/end";
 			document.documentElement.append(form); form.submit(); null }`)
-		b.arrives("This is not allowed")
+		b.arrives("You don’t have access")
 	}
 
 	require.Zero(t, writes())
@@ -440,7 +440,7 @@ func TestPageOfAnOriginThatIsNotListedCanDoNothing(t *testing.T) {
 // What docs/spa.md says of other sites: to list one is not enough, since browsers keep the cookies back.
 func TestPageOfAnotherSiteGetsNoCookieEvenIfListed(t *testing.T) {
 	var stranger string
-	f := withOryClient(t, func(c *app.Config) {
+	f := withOryClient(t, func(c *config.Config) {
 		stranger = strings.Replace(c.CORSAllowedOrigins[0], appHost, strangerHost, 1)
 		c.CORSAllowedOrigins = []string{stranger}
 	})
@@ -469,7 +469,7 @@ func TestSignOutButtonOfASinglePageApp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			source := codeIn(t, doc, "js", c.text)
-			f := newFrontEnd(t, func(c *app.Config) {
+			f := newFrontEnd(t, func(c *config.Config) {
 				app := c.CORSAllowedOrigins[0]
 				for line := range strings.Lines(adapt(t, settings, "https://app.example.com", app)) {
 					switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
@@ -531,7 +531,7 @@ func TestSignOutButtonOfASinglePageApp(t *testing.T) {
 			says("Nobody is signed in.")
 
 			signIn()
-			require.NoError(t, db.Close(f.site.db))
+			require.NoError(t, f.site.database.Close())
 			b.click("#sign-out")
 			says("This did not work. Try again in a moment.")
 		})

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 // stale is a time after which a sign-in is no longer recent.
@@ -35,7 +35,7 @@ func (r answer) hidden() url.Values {
 // confirms sends the form of a confirm page.
 func (v *visitor) confirms(page answer, pass string) answer {
 	v.site.t.Helper()
-	require.Contains(v.site.t, page.body, "Confirm that it is you")
+	require.Contains(v.site.t, page.body, "Confirm that it’s you")
 	values := page.hidden()
 	values.Set("username", "ada@example.com")
 	values.Set("password", pass)
@@ -118,12 +118,12 @@ func TestConfirmationNeedsThePassword(t *testing.T) {
 	site.clock.advance(stale)
 	page := ada.postForm("/auth/account/sessions/end", nil)
 
-	for pass, reason := range map[string]string{"": "Enter your password.", "wrong": "This is not your password."} {
+	for pass, reason := range map[string]string{"": "Enter your password.", "wrong": "That isn’t your password."} {
 		page = ada.confirms(page, pass)
 		require.Equal(t, http.StatusBadRequest, page.status)
 		require.Contains(t, page.body, `<small id="password-problem" class="problem">`+reason)
 		require.Contains(t, page.body, `aria-describedby="password-problem"`)
-		require.Regexp(t, "<title>Error: +Confirm that it is you", page.body)
+		require.Regexp(t, "<title>Error: +Confirm that it’s you", page.body)
 		require.NotContains(t, page.body, `value="wrong"`)
 		ada.postJSON("/auth/account/sessions/end", map[string]string{"password": pass}).requireError(http.StatusBadRequest, "")
 	}
@@ -147,7 +147,7 @@ func TestConfirmationIsThrottledLikeASignIn(t *testing.T) {
 
 	require.Equal(t, http.StatusTooManyRequests, page.status)
 	require.NotEmpty(t, page.header.Get("Retry-After"))
-	require.Contains(t, page.body, `class="problem">There were too many wrong passwords. Try again in`)
+	require.Contains(t, page.body, `class="problem">Too many wrong passwords. Try again in`)
 	require.True(t, phone.signedIn())
 	res := ada.postJSON("/auth/account/sessions/end", map[string]string{"password": goodPassword})
 	res.requireError(http.StatusTooManyRequests, "too_many_attempts")
@@ -263,7 +263,7 @@ func TestChangeOfPasswordConfirmsTheSession(t *testing.T) {
 }
 
 func TestHowRecentIsASetting(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.ConfirmAfter = time.Hour })
+	site := newSite(t, func(c *config.Config) { c.ConfirmAfter = time.Hour })
 	ada := site.signUp("ada@example.com")
 	site.clock.advance(time.Hour)
 	require.Equal(t, http.StatusOK, ada.delete("/auth/sessions", "").status)

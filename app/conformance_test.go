@@ -28,7 +28,7 @@ type specification struct {
 }
 
 var specified = sync.OnceValues(func() (*specification, error) {
-	raw, err := os.ReadFile("openapi.json")
+	raw, err := os.ReadFile("apidocs/openapi.json")
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ var specified = sync.OnceValues(func() (*specification, error) {
 	schemas := jsonschema.NewCompiler()
 	schemas.DefaultDraft(jsonschema.Draft2020)
 	schemas.AssertFormat()
-	return &specification{T: doc, schemas: schemas}, schemas.AddResource("openapi.json", tree)
+	return &specification{T: doc, schemas: schemas}, schemas.AddResource("apidocs/openapi.json", tree)
 })
 
 // matches holds JSON against the schema at a place in the document, such as
@@ -56,7 +56,7 @@ func (s *specification) matches(place, body string) error {
 		return fmt.Errorf("not JSON: %w", err)
 	}
 	s.mu.Lock()
-	schema, err := s.schemas.Compile("openapi.json" + place) // compiles it once
+	schema, err := s.schemas.Compile("apidocs/openapi.json" + place) // compiles it once
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (s *specification) matchesEvents(stream string) error {
 }
 
 // undocumented are the routes that are nobody's to call but our own pages'.
-var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/(name|password|sessions/.*|sign-out-everywhere)|/auth/signed-out/.*)$`)
+var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/(name|username|password|sessions/.*|sign-out-everywhere)|/auth/signed-out/.*)$`)
 
 // conforms returns what the OpenAPI document does not allow in the answer to a request; nil if it
 // allows all of it.
@@ -167,7 +167,7 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 }
 
 func TestOpenAPIDocumentIsServed(t *testing.T) {
-	raw, err := os.ReadFile("openapi.json")
+	raw, err := os.ReadFile("apidocs/openapi.json")
 	require.NoError(t, err)
 	for _, as := range []header{asJSON, asPage} {
 		res := newSite(t).visitor().get("/auth/openapi.json", as)

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
-func withApp(c *app.Config) {
+func withApp(c *config.Config) {
 	c.Registration = "open"
 	c.CORSAllowedOrigins = []string{"https://app.example.com", "http://localhost:3000"}
 }
@@ -103,7 +103,7 @@ func TestFrontEndOfAnAllowedOriginRunsTheWholeLoop(t *testing.T) {
 }
 
 func TestCrossSitePostsAreRefused(t *testing.T) {
-	for _, configure := range []func(*app.Config){wide, withApp, func(c *app.Config) { c.Registration, c.BaseURL = "open", "http://login.example.com" }} {
+	for _, configure := range []func(*config.Config){wide, withApp, func(c *config.Config) { c.Registration, c.BaseURL = "open", "http://login.example.com" }} {
 		site := newSite(t, configure)
 		identity := site.register("ada@example.com")
 		session, other := site.startSession(identity), site.startSession(identity)

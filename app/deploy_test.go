@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"latchkey/test/kit"
 )
 
 // shell runs a line of a document, in a directory.
@@ -80,7 +82,7 @@ func TestAHerokuStyleHost(t *testing.T) {
 }
 
 func TestTheSystemdUnitIsSound(t *testing.T) {
-	installed(t, "systemd-analyze", "systemd")
+	kit.NeedProgram(t, "systemd-analyze", "systemd")
 	text := readDoc(t, "docs/latchkey.service")
 	unit := filepath.Join(t.TempDir(), "latchkey.service")
 	require.NoError(t, os.WriteFile(unit, []byte(adapt(t, text, "/usr/local/bin/latchkey", "/bin/true")), 0o600))
@@ -97,8 +99,8 @@ func TestTheSystemdUnitIsSound(t *testing.T) {
 			t.Setenv(name, value)
 		}
 	}
-	config := defaults(t)
-	require.NoError(t, config.Validate())
+	config, err := defaults(t).Parse()
+	require.NoError(t, err)
 	require.NotEmpty(t, config.BaseURL)
 	require.Equal(t, "sqlite:/var/lib/latchkey/latchkey.db", config.DatabaseURL)
 	_, port, err := net.SplitHostPort(config.Address())

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/apidocs"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 func TestDocsShowTheWholeAPI(t *testing.T) {
@@ -95,7 +95,7 @@ func TestDocsOfABrokenDocumentAreRefused(t *testing.T) {
 		"a lost parameter":     `{"tags": [{"name": "a"}], "paths": {"/": {"get": {"tags": ["a"], "parameters": [{"$ref": "#/components/parameters/lost"}]}}}}`,
 		"a status in words":    `{"tags": [{"name": "a"}], "paths": {"/": {"get": {"tags": ["a"], "responses": {"fine": {"description": "ok"}}}}}}`,
 	} {
-		require.Error(t, app.ReadDocs([]byte(document)), name)
+		require.Error(t, apidocs.Check([]byte(document)), name)
 	}
-	require.NoError(t, app.ReadDocs([]byte(`{}`)))
+	require.NoError(t, apidocs.Check([]byte(`{}`)))
 }

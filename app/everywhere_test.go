@@ -17,8 +17,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
 // serveTLS serves a host of example.com and returns its address.
@@ -41,7 +42,7 @@ type device struct {
 // device starts a browser to which these are the hosts of the world, given as HOST=ADDRESS.
 func (p *protected) device(t *testing.T, hosts ...string) device {
 	t.Helper()
-	installed(t, "chromium", "chromium")
+	kit.NeedProgram(t, "chromium", "chromium")
 	var rules strings.Builder
 	for _, host := range hosts {
 		name, address, _ := strings.Cut(host, "=")
@@ -147,7 +148,7 @@ func (n *notes) signedIn() (last, all int) {
 // A person is signed in at two browsers and three apps: one behind nginx, a single-page app on
 // another origin, and one that is told. One click ends all of it.
 func TestOneClickSignsOutEverywhere(t *testing.T) {
-	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *app.Config) {
+	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *config.Config) {
 		c.CORSAllowedOrigins = []string{"https://spa.example.com"}
 	})
 	p.register("ada@example.com")

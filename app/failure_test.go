@@ -9,8 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
-	"latchkey/db"
+	"latchkey/app/config"
 )
 
 // failing are requests that can't do without the database.
@@ -43,7 +42,7 @@ func (s *site) failing(ada *visitor, session string) map[string]func(as header) 
 
 func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 	for why, fail := range map[string]func(s *site){
-		"the connections are closed": func(s *site) { require.NoError(t, db.Close(s.db)) },
+		"the connections are closed": func(s *site) { require.NoError(t, s.database.Close()) },
 		"the tables are gone": func(s *site) {
 			for _, table := range []string{"sessions", "attempts", "credentials", "failures", "identities"} {
 				require.NoError(t, s.db.Exec("DROP TABLE "+table).Error)
@@ -98,9 +97,9 @@ func requireNoLeak(t *testing.T, site *site, res answer) {
 }
 
 func TestDevelopmentModeTellsTheCause(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.Dev = true })
+	site := newSite(t, func(c *config.Config) { c.Dev = true })
 	ada := site.signUp("ada@example.com")
-	require.NoError(t, db.Close(site.db))
+	require.NoError(t, site.database.Close())
 	require.Contains(t, ada.get("/auth/sessions/whoami").text("error.debug"), "closed")
 }
 
@@ -139,8 +138,12 @@ func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
 			require.True(t, ada.signedIn())
 		}
 		res := login(as).in(t)
-		require.Equal(t, http.StatusServiceUnavailable, res.status)
 		require.Equal(t, "5", res.header.Get("Retry-After"))
+		if res.status == http.StatusSeeOther {
+			res = bob.shownAfter(res)
+		} else {
+			require.Equal(t, http.StatusServiceUnavailable, res.status)
+		}
 		require.Contains(t, res.body, "Try again in a few seconds")
 		requireNoLeak(t, site, res)
 	}
@@ -149,5 +152,5 @@ func TestDatabaseThatCantBeWrittenTurnsAwayWritersAlone(t *testing.T) {
 	require.Equal(t, http.StatusOK, login(asJSON).status)
 	require.Equal(t, http.StatusNoContent, ada.get(logout, asJSON).status)
 	require.False(t, ada.signedIn())
-	require.Equal(t, 1, strings.Count(site.logged(), "the database can't be used"), "the log is not filled")
+	require.Equal(t, 1, strings.Count(site.logged(), "database unavailable"), "the log is not filled")
 }

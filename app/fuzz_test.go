@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/app/returnto"
 	"latchkey/models"
 )
@@ -257,7 +257,7 @@ func FuzzHost(f *testing.F) {
 
 func FuzzForwarded(f *testing.F) {
 	site := newFuzzed(f)
-	proxied := fuzzed{site: site.restart(func(c *app.Config) { c.TrustedProxies = []string{"192.0.2.1"} }), login: site.login} // the address of httptest
+	proxied := fuzzed{site: site.restart(func(c *config.Config) { c.TrustedProxies = []string{"192.0.2.1"} }), login: site.login} // the address of httptest
 	body, err := json.Marshal(map[string]string{"method": "password", "identifier": "ada@example.com", "password": goodPassword})
 	require.NoError(f, err)
 	for _, client := range []string{"", "203.0.113.9", "6.6.6.6, 203.0.113.9", "203.0.113.9,", ",", "::1", "[2001:db8::1]", "2001:db8::1%eth0", "203.0.113.9:80", "192.0.2.1", "unknown", "\x00", "1.2.3.4 , 192.0.2.1"} {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -33,7 +33,7 @@ func TestCookiesAreAsTightAsTheSettingsAllow(t *testing.T) {
 		{"https://login.example.com", "example.com", "__Secure-", "; Path=/; Domain=example.com%; HttpOnly; Secure; SameSite=Lax"},
 	} {
 		t.Run(c.base+" "+c.domain, func(t *testing.T) {
-			site := newSite(t, func(config *app.Config) { config.BaseURL, config.CookieDomain = c.base, c.domain })
+			site := newSite(t, func(config *config.Config) { config.BaseURL, config.CookieDomain = c.base, c.domain })
 			site.register("ada@example.com")
 			// By hand: a jar would not send these to the address that the test runs on.
 			flow := site.visitor().get("/auth/self-service/login/browser", asJSON)
@@ -125,7 +125,7 @@ func TestBrokenAndForeignCookiesSignNobodyIn(t *testing.T) {
 
 func TestEveryPageHasItsSecurityHeaders(t *testing.T) {
 	for _, base := range []string{"", "https://login.example.com"} {
-		site := newSite(t, returns, func(c *app.Config) {
+		site := newSite(t, returns, func(c *config.Config) {
 			c.BaseURL, c.LoginReturnURL, c.LogoutReturnURL = base, "https://home.example.com/x", "/bye"
 		})
 		site.register("ada@example.com")
@@ -163,7 +163,7 @@ func TestClearSiteDataFollowsALogout(t *testing.T) {
 		{"", "auto", ""}, {"https://login.example.com", "auto", `"cache"`}, {"https://login.example.com", "off", ""},
 		{"", `"cache", "storage"`, `"cache", "storage"`}, {"http://login.example.com", "auto", ""},
 	} {
-		site := newSite(t, func(config *app.Config) { config.BaseURL, config.ClearSiteData = c.base, c.setting })
+		site := newSite(t, func(config *config.Config) { config.BaseURL, config.ClearSiteData = c.base, c.setting })
 		identity := site.register("ada@example.com")
 		for _, as := range []header{asPage, asJSON} {
 			session := site.startSession(identity)
@@ -184,9 +184,9 @@ func TestClearSiteDataFollowsALogout(t *testing.T) {
 // startSession starts a session without a browser.
 func (s *site) startSession(identity models.Identity) models.Session {
 	s.t.Helper()
-	hash, err := s.store.Identities.PasswordHash(s.t.Context(), identity.ID)
-	require.NoError(s.t, err)
-	session, err := s.store.Sessions.Start(s.t.Context(), models.SignIn{Identity: identity, PasswordHash: hash, Lifetime: time.Hour, Idle: time.Hour})
+	credential := s.password(identity.ID)
+	session, err := s.store.Sessions.Start(s.t.Context(), models.SignIn{Identity: identity, Limit: 200, Proof: models.Proof{Method: models.MethodPassword, AAL: models.AAL1,
+		Credential: credential.ID, Version: credential.Version, At: s.clock.Now()}, Lifetime: time.Hour, Idle: time.Hour})
 	require.NoError(s.t, err)
 	return session
 }

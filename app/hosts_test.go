@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 func TestOnlyLoopbackNamesAndAddressesAreServedWithoutBaseURL(t *testing.T) {
@@ -43,15 +43,15 @@ func TestNoHeaderSteersTheURLsOfAnUntrustedClient(t *testing.T) {
 	for _, c := range []struct {
 		why, origin, scheme, ip string
 		keepsID                 bool
-		configure               func(*app.Config)
+		configure               func(*config.Config)
 	}{
-		{why: "nothing set", scheme: "http://", ip: "127.0.0.1", configure: func(*app.Config) {}},
-		{why: "another proxy is trusted", scheme: "http://", ip: "127.0.0.1", configure: func(c *app.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }},
+		{why: "nothing set", scheme: "http://", ip: "127.0.0.1", configure: func(*config.Config) {}},
+		{why: "another proxy is trusted", scheme: "http://", ip: "127.0.0.1", configure: func(c *config.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }},
 		{why: "this proxy is trusted", scheme: "https://", ip: "203.0.113.66", keepsID: true,
-			configure: func(c *app.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "127.0.0.1"} }},
-		{why: "BASE_URL is set", origin: "https://login.example.com", ip: "127.0.0.1", configure: func(c *app.Config) { c.BaseURL = "https://login.example.com/" }},
+			configure: func(c *config.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "127.0.0.1"} }},
+		{why: "BASE_URL is set", origin: "https://login.example.com", ip: "127.0.0.1", configure: func(c *config.Config) { c.BaseURL = "https://login.example.com/" }},
 		{why: "both", origin: "http://login.example.com:8080", ip: "203.0.113.66", keepsID: true,
-			configure: func(c *app.Config) {
+			configure: func(c *config.Config) {
 				c.BaseURL, c.TrustedProxies = "http://login.example.com:8080", []string{"127.0.0.0/8"}
 			}},
 	} {
@@ -82,7 +82,7 @@ func TestNoHeaderSteersTheURLsOfAnUntrustedClient(t *testing.T) {
 }
 
 func TestWithBaseURLEveryHostIsServedAsThatOne(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.BaseURL = "https://login.example.com" })
+	site := newSite(t, func(c *config.Config) { c.BaseURL = "https://login.example.com" })
 	for _, host := range []string{"login.example.com", "evil.example", "10.0.0.1:8080", "a:b:c"} {
 		res := site.visitor().get("/auth/self-service/login/browser?return_to=https://login.example.com/x", asJSON, with("Host", host))
 		require.True(t, strings.HasPrefix(res.text("ui.action"), "https://login.example.com/auth/"), res.body)
@@ -92,7 +92,7 @@ func TestWithBaseURLEveryHostIsServedAsThatOne(t *testing.T) {
 }
 
 func TestRequestIDIsKeptFromATrustedProxyIfItIsAUUID(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	site := newSite(t, func(c *config.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
 	for sent, kept := range map[string]string{
 		"7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10": "7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10",
 		"7D9F4A52-0C0E-4C52-8D3A-0B6A9E5B1F10": "7d9f4a52-0c0e-4c52-8d3a-0b6a9e5b1f10",
@@ -110,7 +110,7 @@ func TestRequestIDIsKeptFromATrustedProxyIfItIsAUUID(t *testing.T) {
 }
 
 func TestClientIsTheLastAddressThatAProxyWasNotTrustedWith(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"} })
+	site := newSite(t, func(c *config.Config) { c.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"} })
 	site.register("ada@example.com")
 	for sent, want := range map[string]string{
 		"": "127.0.0.1", "203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1, 10.1.2.3": "203.0.113.1",

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 // These tests hold what JSON clients get of the flows against the contract, line by line.
@@ -50,7 +50,7 @@ func TestLoginFlowIsWhatClientsKnow(t *testing.T) {
 		flow := v.get("/auth/self-service/login/"+c.typ+c.query, asJSON)
 		require.Equal(t, http.StatusOK, flow.status, flow.body)
 		require.JSONEq(t, flowJSON(flow, site.url, "login", c.typ, c.query, c.more+` "requested_aal": "aal1",`, `
-			{"type": "input", "group": "default", "messages": [], "meta": {"label": {"id": 1070004, "text": "Email address", "type": "info"}},
+			{"type": "input", "group": "default", "messages": [], "meta": {"label": {"id": 1070004, "text": "Email address or username", "type": "info"}},
 				"attributes": {"name": "identifier", "type": "text", "autocomplete": "username", "required": true, "disabled": false, "node_type": "input"}},
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
 				"attributes": {"name": "password", "type": "password", "autocomplete": "current-password", "required": true, "disabled": false, "node_type": "input"}},`,
@@ -74,6 +74,8 @@ func TestRegistrationFlowIsWhatClientsKnow(t *testing.T) {
 		require.JSONEq(t, flowJSON(flow, site.url, "registration", c.typ, c.query, c.more, `
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address", "type": "info"}},
 				"attributes": {"name": "traits.email", "type": "email", "autocomplete": "email", "required": true, "disabled": false, "node_type": "input"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Username", "type": "info"}},
+				"attributes": {"name": "traits.username", "type": "text", "autocomplete": "username", "disabled": false, "node_type": "input"}},
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Name", "type": "info"}},
 				"attributes": {"name": "traits.name", "type": "text", "autocomplete": "name", "disabled": false, "node_type": "input"}},
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
@@ -247,7 +249,7 @@ func TestAnAddressIsRegisteredOnce(t *testing.T) {
 }
 
 func TestManyRegistrationsFromOneNetworkSlowDown(t *testing.T) {
-	site := newSite(t, wide, func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	site := newSite(t, wide, func(c *config.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
 	flow := site.visitor().get("/auth/self-service/registration/api")
 	register := func(ip string, n int) answer {
 		t.Helper()

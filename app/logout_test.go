@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 func TestLogoutURLEndsTheSessionItWasMadeFor(t *testing.T) {
@@ -127,7 +127,7 @@ func TestLogoutIsRefusedWithAForbiddenReturnTo(t *testing.T) {
 }
 
 func TestLogoutGoesWhereTheOperatorSays(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.LogoutReturnURL = "https://www.example.com/bye" })
+	site := newSite(t, func(c *config.Config) { c.LogoutReturnURL = "https://www.example.com/bye" })
 	ada := site.signUp("ada@example.com")
 	require.Equal(t, "https://www.example.com/bye", ada.open(ada.logoutURL()).header.Get("Location"))
 }

@@ -8,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 func TestLogHoldsNoSecret(t *testing.T) {
-	site := newSite(t, returns, func(c *app.Config) { c.Registration = "closed" })
+	site := newSite(t, returns, func(c *config.Config) { c.Registration = "closed" })
 	setup, err := site.app.SetupURL(t.Context(), site.url)
 	require.NoError(t, err)
 	v := site.visitor()

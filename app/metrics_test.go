@@ -18,12 +18,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
-	"latchkey/db"
+	"latchkey/app/config"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
-func withMetrics(c *app.Config) { c.MetricsListen = "localhost:0" }
+func withMetrics(c *config.Config) { c.MetricsListen = "localhost:0" }
 
 // scrape returns what Prometheus would read.
 func (s *site) scrape() string {
@@ -43,7 +43,7 @@ func (s *site) counts(lines ...string) {
 }
 
 func TestMetricsCountWhatHappens(t *testing.T) {
-	site := newSite(t, withMetrics, func(c *app.Config) { c.Registration = "open" })
+	site := newSite(t, withMetrics, func(c *config.Config) { c.Registration = "open" })
 	wiki := newReceiver(t)
 	site.addApp("wiki", wiki.url, models.SendBoth)
 	ada := site.signUp("ada@example.com")
@@ -105,7 +105,7 @@ func TestMetricsAreOnNoPublicAddress(t *testing.T) {
 func TestMetricsOfADatabaseThatIsGone(t *testing.T) {
 	site := newSite(t, withMetrics)
 	site.stop()
-	require.NoError(t, db.Close(site.db))
+	require.NoError(t, site.database.Close())
 	text := site.scrape()
 	require.Contains(t, text, "\nlatchkey_database_up 0\n")
 	require.NotContains(t, text, "\nlatchkey_outbox_pending")
@@ -260,7 +260,7 @@ func TestDashboardAndAlertsAreOfMetricsThatExist(t *testing.T) {
 }
 
 func TestPrometheusReadsMetricsAndRules(t *testing.T) {
-	installed(t, "prometheus", "prometheus")
+	kit.NeedProgram(t, "prometheus", "prometheus")
 	site := busySite(t)
 	lint := exec.Command("promtool", "check", "metrics")
 	lint.Stdin = strings.NewReader(site.scrape())

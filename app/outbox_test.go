@@ -16,7 +16,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
+	"latchkey/app/keys"
 	"latchkey/models"
 )
 
@@ -132,7 +133,7 @@ func TestAppIsToldOfALogout(t *testing.T) {
 	s.register("ada@example.com")
 	token := s.apiToken("ada@example.com")
 	s.stop()
-	s = s.restart(func(c *app.Config) { c.BaseURL = "https://login.example.com" })
+	s = s.restart(func(c *config.Config) { c.BaseURL = "https://login.example.com" })
 	who := s.visitor().get("/auth/sessions/whoami", with("X-Session-Token", token))
 
 	s.visitor().delete("/auth/self-service/logout/api", `{"session_token": "`+token+`"}`, with("Content-Type", "application/json"))
@@ -173,18 +174,17 @@ func TestAppIsToldWhateverEndsASession(t *testing.T) {
 		models.EndedByPerson:   func(s *site, _ *visitor, _, _ uuid.UUID) { s.signIn("ada@example.com").delete("/auth/sessions", "") },
 		models.EndedByNewLogin: func(_ *site, ada *visitor, _, _ uuid.UUID) { ada.submitLogin("ada@example.com", goodPassword) },
 		models.EndedByPasswordChange: func(s *site, _ *visitor, _, person uuid.UUID) {
-			_, err := s.store.Identities.SetPassword(s.t.Context(), person, models.PasswordChange{Hash: "x", EndSessions: true})
-			require.NoError(s.t, err)
+			s.setPassword(person, "x", true)
 		},
 		models.EndedByDisabling: func(s *site, _ *visitor, _, person uuid.UUID) {
 			require.NoError(s.t, s.store.Identities.Disable(s.t.Context(), person))
 		},
 		models.EndedByOperator: func(s *site, _ *visitor, session, _ uuid.UUID) {
 			// As the command line does, from a process of its own.
-			require.NoError(s.t, models.New(s.db, s.clock.Now).Sessions.End(s.t.Context(), session, models.EndedByOperator))
+			require.NoError(s.t, models.New(s.database, s.clock.Now).Sessions.End(s.t.Context(), session, models.EndedByOperator))
 		},
 		models.EndedByDeletion: func(s *site, _ *visitor, _, person uuid.UUID) {
-			require.NoError(s.t, models.New(s.db, s.clock.Now).Identities.Delete(s.t.Context(), person))
+			require.NoError(s.t, models.New(s.database, s.clock.Now).Identities.Delete(s.t.Context(), person))
 		},
 		models.Expired: func(s *site, _ *visitor, _, _ uuid.UUID) { s.clock.advance(13 * time.Hour) },
 	} {
@@ -325,7 +325,7 @@ func TestKeyThatCannotBeReadIsNoEndlessTrying(t *testing.T) {
 	require.Contains(t, s.awaitDelivery("wiki", models.Pending, 1).Note, "no token could be made")
 	require.False(t, ada.signedIn())
 	s.visitor().get("/auth/.well-known/jwks.json").requireError(http.StatusInternalServerError, "")
-	_, err := app.AddSigningKey(t.Context(), s.store, 0, false)
+	_, err := keys.Rotate(t.Context(), s.store, nil, keys.Rotation{Revoke: true})
 	require.NoError(t, err)
 	s.clock.advance(time.Minute)
 	s.awaitDelivery("wiki", models.Delivered, 2)
@@ -403,7 +403,7 @@ func TestWhatADeadInstanceHadClaimedIsDeliveredByAnother(t *testing.T) {
 	wiki.answers(nil)
 
 	// One that claims it a moment before it is due to others, and is never heard of again.
-	dead := models.New(s.db, func() time.Time { return s.clock.Now().Add(5 * time.Second) })
+	dead := models.New(s.database, func() time.Time { return s.clock.Now().Add(5 * time.Second) })
 	claimed, err := dead.Deliveries.Claim(t.Context(), "wiki", 10, time.Minute)
 	require.NoError(t, err)
 	require.Len(t, claimed, 1)
@@ -414,7 +414,7 @@ func TestWhatADeadInstanceHadClaimedIsDeliveredByAnother(t *testing.T) {
 
 	s.awaitDelivery("wiki", models.Delivered, 3)
 	claimed[0].State, claimed[0].Note = models.Refused, "late"
-	require.NoError(t, dead.Deliveries.Settle(t.Context(), claimed[0]))
+	require.NoError(t, dead.Deliveries.Settle(t.Context(), claimed[0].Job))
 	require.Equal(t, models.Delivered, s.deliveries("wiki")[0].State, "what it says late counts no more")
 }
 
@@ -453,7 +453,7 @@ func TestAppThatIsRemovedIsToldNoMore(t *testing.T) {
 }
 
 func TestPrivateAddressesAreRefusedWhereTheSettingSaysSo(t *testing.T) {
-	s := newSite(t, func(c *app.Config) { c.AppsPublicOnly = true })
+	s := newSite(t, func(c *config.Config) { c.AppsPublicOnly = true })
 	wiki := newReceiver(t)
 	u, err := url.Parse(wiki.url)
 	require.NoError(t, err)
@@ -466,7 +466,7 @@ func TestPrivateAddressesAreRefusedWhereTheSettingSaysSo(t *testing.T) {
 	ada.open(ada.logoutURL())
 
 	for _, name := range []string{"address", "name"} {
-		require.Contains(t, s.awaitDelivery(name, models.Pending, 1).Note, "not a public address")
+		require.Contains(t, s.awaitDelivery(name, models.Pending, 1).Note, "isn't a public address")
 	}
 	require.Zero(t, wiki.count())
 }
@@ -495,14 +495,14 @@ func TestKeysRotateWithBothGoodForAWhile(t *testing.T) {
 	require.Equal(t, []string{first}, published())
 	require.Equal(t, first, published()[0], "a restart makes no new key")
 
-	second, err := app.AddSigningKey(t.Context(), s.store, 24*time.Hour, false)
+	second, err := s.rotateKeys(false)
 
 	require.NoError(t, err)
 	require.Equal(t, second, signOut(1))
 	require.Equal(t, []string{second, first}, published())
 	s.clock.advance(25 * time.Hour)
 	require.Equal(t, []string{second}, published())
-	third, err := app.AddSigningKey(t.Context(), s.store, 0, false)
+	third, err := s.rotateKeys(true)
 	require.NoError(t, err)
 	require.Equal(t, []string{third}, published(), "what has become known is good no more")
 	require.Equal(t, third, s.restart().visitor().get("/auth/.well-known/jwks.json").text("keys.0.kid"), "a restart makes no new key")
@@ -529,4 +529,13 @@ func TestLogoutIsNotTheSlowerForAnAppThatIsDown(t *testing.T) {
 
 	require.False(t, ada.signedIn())
 	require.Zero(t, s.awaitDelivery("down", models.Pending, 1).Status)
+}
+
+// rotateKeys replaces the keys and returns the id of the one that signs.
+func (s *site) rotateKeys(revoke bool) (string, error) {
+	made, err := keys.Rotate(s.t.Context(), s.store, nil, keys.Rotation{Revoke: revoke, LongestSession: time.Hour})
+	if err != nil {
+		return "", err
+	}
+	return made[0].ID, nil
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/gofrs/uuid/v5"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
-	"latchkey/db/pgtest"
+	"latchkey/app/config"
+	"latchkey/test/kit"
 )
 
 const postgresDoc = "docs/postgresql.md"
 
 func TestSeveralInstancesBehindNginx(t *testing.T) {
-	configure := func(c *app.Config) {
+	configure := func(c *config.Config) {
 		c.BaseURL, c.TrustedProxies = "https://auth.example.com", []string{"127.0.0.1"}
 	}
-	one := newSiteOn(t, pgtest.New(t), configure)
+	one := newSiteOn(t, kit.PostgresURL(t), configure)
 	other := one.restart(configure)
 	address := func(s *site) string { return strings.TrimPrefix(s.server.URL, "http://") }
 	p := &proxied{site: one, https: freeAddress(t), dir: t.TempDir()}
@@ -56,7 +56,7 @@ func TestSeveralInstancesBehindNginx(t *testing.T) {
 
 // What the pages say of role, database, backup and restore is done as they say.
 func TestPostgresOfTheDocument(t *testing.T) {
-	server := pgtest.Start(t, "-F")
+	server := kit.StartPostgres(t, "-F")
 	for statement := range strings.SplitSeq(strings.TrimSpace(codeIn(t, postgresDoc, "sql", "CREATE ROLE")), "\n") {
 		server.Exec(t, statement)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app/returnto"
+	"latchkey/test/kit"
 )
 
 // proxies are those that the README has a configuration for.
@@ -50,7 +51,7 @@ type proxied struct {
 
 func behind(t *testing.T, start func(*testing.T, *proxied)) *proxied {
 	t.Helper()
-	installed(t, "node", "nodejs")
+	kit.NeedProgram(t, "node", "nodejs")
 	for name, value := range settingsIn(t, codeIn(t, "README.md", "sh", "TRUSTED_PROXIES=127.0.0.1")) {
 		t.Setenv(name, value)
 	}
@@ -89,7 +90,7 @@ func startNginx(t *testing.T, p *proxied) {
 // runNginx starts nginx with what is to be inside of http { … }.
 func (p *proxied) runNginx(t *testing.T, servers string, addresses ...string) {
 	t.Helper()
-	installed(t, "nginx", "nginx-light")
+	kit.NeedProgram(t, "nginx", "nginx-light")
 	config := filepath.Join(p.dir, "nginx.conf")
 	var temporary strings.Builder
 	for _, what := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -109,7 +110,7 @@ func startCaddy(t *testing.T, p *proxied) {
 // runCaddy starts Caddy with these sites.
 func (p *proxied) runCaddy(t *testing.T, sites string) {
 	t.Helper()
-	installed(t, "caddy", "caddy")
+	kit.NeedProgram(t, "caddy", "caddy")
 	config := filepath.Join(p.dir, "Caddyfile")
 	p.write(t, config, fmt.Sprintf("{\nadmin off\ndefault_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\nservers {\nprotocols h1 h2\n}\n}\n%s",
 		portOf(p.http), portOf(p.https), sites))

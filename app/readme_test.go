@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,8 +17,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/app/returnto"
+	"latchkey/test/kit"
 )
 
 // What the documents show is tested as they show it: the tests take it out of them.
@@ -56,21 +56,8 @@ func adapt(t *testing.T, text string, oldnew ...string) string {
 	return strings.NewReplacer(oldnew...).Replace(text)
 }
 
-// installed skips the test where a program is missing, and fails it where all must be there.
-func installed(t *testing.T, program, debianPackage string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	message := fmt.Sprintf("%s is not installed: apt-get install %s", program, debianPackage)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(message)
-	}
-	t.Skip(message)
-}
-
 func TestEverySettingIsInTheREADME(t *testing.T) {
-	parser, err := kong.New(&app.Config{})
+	parser, err := kong.New(&config.Config{})
 	require.NoError(t, err)
 	_, err = parser.Parse(nil) // fills in the defaults that the help names
 	require.NoError(t, err)
@@ -166,7 +153,7 @@ func TestReturnToExamplesAreTrue(t *testing.T) {
 }
 
 func TestTheSignOutButtonOfTheREADME(t *testing.T) {
-	installed(t, "chromium", "chromium")
+	kit.NeedProgram(t, "chromium", "chromium")
 	site, page := newSite(t), codeIn(t, "README.md", "html", "sign-out")
 	host := http.NewServeMux()
 	host.Handle("/auth/", site.app)

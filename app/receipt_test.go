@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -20,7 +20,9 @@ const (
 )
 
 // hasReceipt reports whether the signed-out page says who was signed out.
-func (r answer) hasReceipt() bool { return strings.Contains(r.body, "is signed out of this browser") }
+func (r answer) hasReceipt() bool {
+	return strings.Contains(r.body, "has been signed out of this browser")
+}
 
 // tell registers apps that can't be reached.
 func (s *site) tell(names ...string) {
@@ -50,9 +52,9 @@ func TestSignedOutPageIsAReceipt(t *testing.T) {
 			require.Equal(t, "no-store", page.header.Get("Cache-Control"))
 			require.Contains(t, page.body, "<strong>Ada &lt;b&gt;Lovelace</strong>")
 			require.Contains(t, page.body, "(ada@example.com)")
-			require.Contains(t, page.body, "<strong>wiki</strong> <small>being told</small>")
-			require.Contains(t, page.body, "<strong>photos</strong> <small>being told</small>")
-			require.Contains(t, page.body, "2 other sessions of this account are open.")
+			require.Contains(t, page.body, "<strong>wiki</strong> <small>being signed out</small>")
+			require.Contains(t, page.body, "<strong>photos</strong> <small>being signed out</small>")
+			require.Contains(t, page.body, "This account has 2 other sessions.")
 			require.Contains(t, page.body, `data-session=""`, "the page is nobody's")
 
 			site.clock.advance(5*time.Minute - time.Second)
@@ -64,7 +66,7 @@ func TestSignedOutPageIsAReceipt(t *testing.T) {
 			require.Equal(t, models.EndedByPerson, phone.stored().EndReason)
 			require.True(t, bob.signedIn())
 			page = ada.open("/auth/signed-out")
-			require.Contains(t, page.body, "The other 2 sessions of this account have ended, too.")
+			require.Contains(t, page.body, "The other 2 sessions of this account have been ended too.")
 			require.NotContains(t, page.body, endFromReceipt)
 			site.clock.advance(time.Second)
 			require.False(t, ada.open("/auth/signed-out").hasReceipt())
@@ -85,23 +87,23 @@ func TestReceiptSaysHowAppsWereTold(t *testing.T) {
 	site.awaitDelivery("photos", models.Refused, 1)
 	mail := site.awaitDelivery("mail", models.Pending, 1)
 	mail.State = models.GivenUp
-	require.NoError(t, site.store.Deliveries.Settle(t.Context(), mail))
+	require.NoError(t, site.store.Deliveries.Settle(t.Context(), mail.Job))
 
 	page := ada.open("/auth/signed-out").body
 
-	for name, how := range map[string]string{"wiki": "told", "photos": "could not be told", "mail": "could not be told", "chat": "being told"} {
+	for name, how := range map[string]string{"wiki": "signed out", "photos": "could not be reached", "mail": "could not be reached", "chat": "being signed out"} {
 		require.Contains(t, page, "<strong>"+name+"</strong> <small>"+how+"</small>")
 	}
-	require.Contains(t, page, "No other session of this account is open.")
+	require.Contains(t, page, "This account has no other sessions.")
 }
 
 func TestLogoutThatLeadsElsewhereLeavesNoReceipt(t *testing.T) {
 	for name, c := range map[string]struct {
-		configure func(*app.Config)
+		configure func(*config.Config)
 		query     string
 	}{
 		"return_to":         {returns, "&return_to=" + url.QueryEscape("/goodbye")},
-		"LOGOUT_RETURN_URL": {func(c *app.Config) { c.LogoutReturnURL = "/bye" }, ""},
+		"LOGOUT_RETURN_URL": {func(c *config.Config) { c.LogoutReturnURL = "/bye" }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			site := newSite(t, c.configure)
@@ -129,7 +131,7 @@ func TestReceiptEndsNothingThatBeganLater(t *testing.T) {
 	site.clock.advance(time.Second)
 	later := site.signIn("ada@example.com")
 
-	require.Contains(t, ada.open("/auth/signed-out").body, "One other session of this account is open.")
+	require.Contains(t, ada.open("/auth/signed-out").body, "This account has one other session.")
 	require.Equal(t, http.StatusSeeOther, ada.postForm(endFromReceipt, nil).status)
 
 	require.False(t, phone.signedIn())
@@ -149,14 +151,14 @@ func TestReceiptWorksOnce(t *testing.T) {
 
 	twice := ada.postForm(endFromReceipt, nil)
 	require.Equal(t, http.StatusForbidden, twice.status)
-	require.Contains(t, twice.body, `role="alert">Nothing was ended by that.`)
+	require.Contains(t, twice.body, `role="alert">No sessions were ended.`)
 	require.True(t, twice.hasReceipt())
 	ada.postJSON(endFromReceipt, map[string]string{}).requireError(http.StatusForbidden, "")
 	thief := site.visitor().postForm(endFromReceipt, nil, copied)
-	require.Equal(t, http.StatusSeeOther, thief.status, "there was nothing left to end")
+	require.Equal(t, http.StatusForbidden, thief.status, "it has been used")
 
 	require.True(t, again.signedIn())
-	require.Contains(t, site.visitor().get("/auth/signed-out", asPage, copied).body, "No other session of this account is open.")
+	require.False(t, site.visitor().get("/auth/signed-out", asPage, copied).hasReceipt(), "nor does it say anything any more")
 }
 
 func TestReceiptUsedByManyAtOnceEndsEachSessionOnce(t *testing.T) {
@@ -191,7 +193,7 @@ func TestReceiptIsGoodForFiveMinutes(t *testing.T) {
 	res := ada.postForm(endFromReceipt, nil)
 
 	require.Equal(t, http.StatusForbidden, res.status)
-	require.Contains(t, res.body, "Nothing was ended by that.")
+	require.Contains(t, res.body, "No sessions were ended.")
 	require.NotContains(t, res.body, "ada@example.com")
 	require.True(t, phone.signedIn())
 }
@@ -323,8 +325,8 @@ func TestSigningOutEverywhere(t *testing.T) {
 	}
 	page := ada.open("/auth/signed-out")
 	require.Contains(t, page.body, "<strong>ada@example.com</strong>")
-	require.Contains(t, page.body, "The other 2 sessions of this account have ended, too.")
-	require.Contains(t, page.body, "<strong>wiki</strong> <small>being told</small>")
+	require.Contains(t, page.body, "The other 2 sessions of this account have been ended too.")
+	require.Contains(t, page.body, "<strong>wiki</strong> <small>being signed out</small>")
 	require.Equal(t, http.StatusForbidden, ada.postForm(endFromReceipt, nil).status, "there is nothing left to do")
 }
 
@@ -338,7 +340,7 @@ func TestSigningOutEverywhereNeedsARecentSignIn(t *testing.T) {
 	page = ada.postForm(everywhere, page.hidden())
 
 	require.Equal(t, http.StatusForbidden, page.status)
-	require.Contains(t, page.body, "To sign out everywhere, enter the password of <strong>ada@example.com</strong> once more.")
+	require.Contains(t, page.body, "Enter the password of <strong>ada@example.com</strong> to continue.")
 	require.True(t, ada.signedIn() && phone.signedIn())
 	res := ada.confirms(page, goodPassword)
 	require.Equal(t, "https://app.example.com/bye", res.header.Get("Location"), "carried along")

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app/backchannel"
+	"latchkey/test/kit"
 )
 
 const receiverDoc = "docs/back-channel-logout.md"
@@ -55,11 +56,11 @@ process.stdin.on('end', () => process.exit()).resume() // not to outlive the tes
 
 func startReceiver(t *testing.T) *documentedReceiver {
 	t.Helper()
-	installed(t, "node", "nodejs")
+	kit.NeedProgram(t, "node", "nodejs")
 	modules, err := filepath.Abs("testdata/node_modules")
 	require.NoError(t, err)
 	_, err = os.Stat(filepath.Join(modules, "jose"))
-	needs(t, err == nil, "npm ci --prefix app/testdata")
+	kit.Need(t, err == nil, "npm packages: npm ci --prefix app/testdata")
 
 	r := &documentedReceiver{t: t, keys: []backchannel.Key{newSigningKey(t), newSigningKey(t)}}
 	document, err := backchannel.JWKS(r.keys)
@@ -87,7 +88,7 @@ func startReceiver(t *testing.T) *documentedReceiver {
 
 func newSigningKey(t *testing.T) backchannel.Key {
 	t.Helper()
-	key, _, err := backchannel.NewKey()
+	key, _, err := backchannel.NewKey(backchannel.ES256)
 	require.NoError(t, err)
 	return key
 }

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
-func open(c *app.Config) { c.Registration = "open" }
+func open(c *config.Config) { c.Registration = "open" }
 
 // setupLink returns the link that a server without accounts prints.
 func (s *site) setupLink() string {

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 // returns are the settings that the return_to of these tests are held against.
-func returns(c *app.Config) {
+func returns(c *config.Config) {
 	c.Registration = "open"
 	c.AllowedReturnURLs = []string{"https://app.example.com", "https://limited.example.com/app", "https://*.apps.example.com"}
 }
@@ -105,7 +105,7 @@ func TestReturnToIsCheckedAgainWhereItIsUsed(t *testing.T) {
 	registration := v.get("/auth/self-service/registration/browser"+to, asJSON)
 	flow := v.get("/auth/self-service/login/browser"+to, asJSON)
 
-	strict := site.restart(func(c *app.Config) { c.Registration = "open" }) // and no ALLOWED_RETURN_URLS
+	strict := site.restart(func(c *config.Config) { c.Registration = "open" }) // and no ALLOWED_RETURN_URLS
 
 	v = strict.sameBrowser(v)
 	require.NotContains(t, v.open("/auth/login?flow="+flow.text("id")).body, "app.example.com")

@@ -2,157 +2,127 @@ package app
 
 import (
 	"net/http"
-	"strings"
+	"time"
 
-	"github.com/gin-contrib/sessions"
 	"github.com/gin-gonic/gin"
+
+	"latchkey/app/account"
+	"latchkey/app/apidocs"
+	"latchkey/app/assets"
+	"latchkey/app/confirm"
+	"latchkey/app/flow"
+	"latchkey/app/forwardauth"
+	"latchkey/app/keys"
+	"latchkey/app/login"
+	"latchkey/app/logout"
+	"latchkey/app/registration"
+	"latchkey/app/route"
+	"latchkey/app/sessions"
 )
 
-// The paths that other files link to.
-const (
-	pathLogin        = "/auth/login"
-	pathRegistration = "/auth/registration"
-	pathAccount      = "/auth/account"
-	pathLogout       = "/auth/logout"
-	pathSignedOut    = "/auth/signed-out"
-	pathStatic       = "/auth/static/*name"
-	pathSchema       = "/auth/schemas/default"
-	pathSessions     = "/auth/sessions"
-	pathScript       = "/auth/session.js"
-	pathLogoutAPI    = "/auth/self-service/logout/api"
-	pathJWKS         = "/auth/.well-known/jwks.json"
-	pathVerify       = "/auth/verify"
-)
-
-// routes is every URL of the product, each with its handler beside it.
-func (a *App) routes() (*gin.Engine, error) {
-	gin.SetMode(gin.ReleaseMode)
-	r := gin.New()
-	r.HandleMethodNotAllowed = true
-	r.RedirectTrailingSlash = false
-	r.RemoteIPHeaders = []string{"X-Forwarded-For"} // one header, so that a proxy has one to overwrite
-	if err := r.SetTrustedProxies(a.TrustedProxies); err != nil {
+// routes connects the handlers to their routes.
+func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) {
+	var (
+		site         = a.site
+		flows        = &flow.Flows{Site: site}
+		login        = login.New(site, flows, a.authn)
+		registration = registration.New(site, flows, a.authn)
+		confirm      = confirm.New(site, a.authn, a.store)
+		sessions     = sessions.New(site, a.store)
+		account      = account.New(site, a.store, a.authn, confirm, sessions)
+		logout       = logout.New(site, a.store, confirm)
+		verify       = forwardauth.New(site)
+		assets       = assets.New(site, files)
+	)
+	docs, err := apidocs.New(site, files)
+	if err != nil {
 		return nil, err
 	}
-	byCookie := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, traces: a.Traces})
-	byHeader := sessions.Sessions(a.cookies.sessionName, &sessionStore{sessions: a.store.Sessions, cookies: a.cookies, traces: a.Traces, headers: true})
+	handlers := map[*route.Route]gin.HandlerFunc{
+		route.Home: site.Redirect(route.Account), route.HomeSlash: site.Redirect(route.Account),
+		route.Login: login.Page, route.Registration: registration.Page,
+		route.Logout: logout.Page, route.SignedOut: logout.SignedOutPage, route.EndFromReceipt: logout.EndFromReceipt,
+		route.Account: account.Page, route.Activity: account.ActivityPage,
+		route.ChangeName: account.ChangeName, route.ChangeUsername: account.ChangeUsername, route.ChangePassword: account.ChangePassword,
+		route.EndOthersForm: account.EndOthers, route.EndSessionForm: account.EndSession, route.SignOutEverywhere: logout.Everywhere,
 
+		route.Docs: docs.Page, route.OpenAPI: docs.Document, route.Schema: docs.Schema,
+		route.SessionScript: assets.SessionScript, route.Static: assets.Static,
+
+		route.LoginAPI: flows.Create(login, true), route.LoginBrowser: flows.Create(login, false),
+		route.LoginFlow: flows.Get(login), route.SubmitLogin: flows.Submit(login),
+		route.RegistrationAPI: flows.Create(registration, true), route.RegistrationBrowser: flows.Create(registration, false),
+		route.RegistrationFlow: flows.Get(registration), route.SubmitRegistration: flows.Submit(registration),
+		route.CreateLogoutURL: logout.CreateURL, route.DoLogout: logout.Do, route.LogoutAPI: logout.API,
+
+		route.Whoami: sessions.Whoami, route.Events: a.live.Events, route.ListSessions: sessions.List,
+		route.EndOtherSessions: sessions.EndOthers, route.EndSession: sessions.End,
+
+		route.JWKS: a.jwks(ring), route.Verify: verify.Verify,
+		route.Alive: a.health.Alive, route.Ready: a.health.ReadyHandler, route.HealthRequest: a.health.Request,
+	}
+
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // only one, so that a proxy need overwrite only one
+	if err := engine.SetTrustedProxies(site.Config.TrustedProxies); err != nil {
+		return nil, err
+	}
 	if a.metrics != nil {
-		r.Use(a.measured)
+		engine.Use(a.withMetrics)
 	}
-	if a.Traces != nil {
-		r.Use(a.traced)
+	if site.Traces != nil {
+		engine.Use(site.WithTrace)
 	}
-	r.Use(a.begin, a.recovered, a.withinLimits, a.knownHost, a.inTime, a.cors("/auth/self-service", pathSessions, pathSchema, "/auth/openapi.json", "/auth/health"))
-	r.NoRoute(a.notFound)
-	r.NoMethod(a.methodNotAllowed)
+	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithCORS())
+	engine.NoRoute(site.NotFound)
+	engine.NoMethod(site.MethodNotAllowed)
 
-	read := func(g *gin.RouterGroup, path string, handler gin.HandlerFunc) {
-		g.GET(path, handler)
-		g.HEAD(path, handler)
+	if site.Base != "" { // else it is route.HomeSlash
+		engine.GET("/", site.Redirect(route.Account))
+		engine.HEAD("/", site.Redirect(route.Account))
 	}
-
-	read(&r.RouterGroup, "/", redirect(pathAccount))
-	auth := r.Group("/auth", a.sameSite)
-
-	// Pages. They work without JavaScript.
-	pages := auth.Group("", byCookie)
-	read(pages, "", redirect(pathAccount))
-	read(pages, "/", redirect(pathAccount))
-	read(pages, "/login", a.loginPage)
-	read(pages, "/registration", a.registrationPage)
-	read(pages, "/logout", a.logoutPage)
-	read(pages, "/signed-out", a.signedOutPage)
-	pages.POST("/signed-out/everywhere", a.endFromReceipt)
-	read(pages, "/account", a.accountPage)
-	read(pages, "/account/activity", a.activityPage)
-	pages.POST("/account/name", a.changeName)
-	pages.POST("/account/password", a.changePassword)
-	pages.POST("/account/sessions/end", a.endOtherSessionsForm)
-	pages.POST("/account/sessions/end/:id", a.endSessionForm)
-	pages.POST("/account/sign-out-everywhere", a.logoutEverywhere)
-
-	// What pages and developers read.
-	read(auth, "/docs", a.docsPage)
-	read(auth, "/openapi.json", a.openAPI)
-	read(auth, "/schemas/default", a.identitySchema)
-	read(auth, "/session.js", a.sessionScript)
-	read(&r.RouterGroup, pathStatic, a.asset)
-
-	// The flows, for pages, apps and API clients alike.
-	flows := auth.Group("/self-service", byCookie)
-	read(flows, "/login/api", a.createLoginAPI)
-	read(flows, "/login/browser", a.createLoginBrowser)
-	read(flows, "/login/flows", a.getLogin)
-	flows.POST("/login", a.submitLogin)
-	read(flows, "/registration/api", a.createRegistrationAPI)
-	read(flows, "/registration/browser", a.createRegistrationBrowser)
-	read(flows, "/registration/flows", a.getRegistration)
-	flows.POST("/registration", a.submitRegistration)
-	read(flows, "/logout/browser", a.createLogoutURL)
-	flows.GET("/logout", a.logout) // not HEAD: it acts
-	flows.DELETE("/logout/api", a.logoutAPI)
-
-	// Who is signed in, for apps and API clients.
-	api := auth.Group("/sessions", byHeader)
-	read(api, "/whoami", a.whoami)
-	read(api, "/events", a.sessionEvents)
-	read(api, "", a.listSessions)
-	api.DELETE("", a.endOtherSessions)
-	api.DELETE("/:id", a.endSession)
-
-	// What apps verify their notices with.
-	read(auth, "/.well-known/jwks.json", a.jwks)
-	// Who is signed in, for reverse proxies. An Authorization header is meant for the app behind one.
-	auth.GET("/verify", byCookie, a.verifyRequest)
-	auth.HEAD("/verify", byCookie, a.verifyRequest)
-
-	health := auth.Group("/health")
-	read(health, "/alive", a.alive)
-	read(health, "/ready", a.ready)
-	read(health, "/request", a.seen) // PathSeen
-
-	if a.metrics != nil {
-		for _, route := range r.Routes() {
-			a.metrics.Route(route.Method, route.Path)
+	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
+	for _, r := range route.All {
+		chain := []gin.HandlerFunc{site.RefuseCrossSite}
+		switch {
+		case r.Bearer:
+			chain = append(chain, byHeader)
+		case !r.Public:
+			chain = append(chain, byCookie)
+		}
+		chain = append(chain, handlers[r])
+		engine.Handle(r.Method, site.Path(r), chain...)
+		if r.Method == http.MethodGet && !r.Acts {
+			engine.HEAD(site.Path(r), chain...)
 		}
 	}
-	return r, nil
-}
-
-func redirect(to string) gin.HandlerFunc {
-	return func(c *gin.Context) { seeOther(c, to) }
-}
-
-func (a *App) notFound(c *gin.Context) { a.fail(c, errNotFound) }
-
-// formPages are the pages whose forms are sent to these paths. The answer to a form stays in the
-// address bar, and who reloads it there wants the page.
-var formPages = map[string]string{
-	"/auth/self-service/login":          pathLogin,
-	"/auth/self-service/registration":   pathRegistration,
-	"/auth/account/name":                pathAccount,
-	"/auth/account/password":            pathAccount,
-	"/auth/account/sessions/end":        pathAccount,
-	"/auth/account/sign-out-everywhere": pathAccount,
-	"/auth/signed-out/everywhere":       pathSignedOut,
-}
-
-func formPage(path string) string {
-	if strings.HasPrefix(path, "/auth/account/sessions/end/") {
-		return pathAccount
-	}
-	return formPages[path]
-}
-
-func (a *App) methodNotAllowed(c *gin.Context) {
-	if page := formPage(c.Request.URL.Path); page != "" && c.Request.Method == http.MethodGet && prefersHTML(c.Request) {
-		if c.Request.URL.RawQuery != "" {
-			page += "?" + c.Request.URL.RawQuery // of the flow
+	if a.metrics != nil {
+		for _, r := range engine.Routes() {
+			a.metrics.Route(r.Method, r.Path)
 		}
-		seeOther(c, page)
-		return
 	}
-	a.fail(c, &problem{code: http.StatusMethodNotAllowed,
-		reason: c.Request.Method + " is not possible here. Possible are: " + c.Writer.Header().Get("Allow") + "."})
+	return engine, nil
+}
+
+// jwks answers GET /auth/.well-known/jwks.json: the keys that verify tokens for apps.
+func (a *App) jwks(ring *keys.Ring) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		document, err := ring.JWKS(c.Request.Context())
+		if err != nil {
+			a.site.Fail(c, err)
+			return
+		}
+		c.Header("Cache-Control", "public, max-age=300") // receivers fetch it again when a token has an unknown kid
+		c.Data(http.StatusOK, "application/json; charset=utf-8", document)
+	}
+}
+
+// withMetrics records the request's status and duration.
+func (a *App) withMetrics(c *gin.Context) {
+	start := time.Now()
+	c.Next()
+	a.metrics.Request(c.Request.Method, c.FullPath(), c.Writer.Status(), time.Since(start))
 }

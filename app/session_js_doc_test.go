@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -31,7 +31,7 @@ func documented(t *testing.T, language, text string) (*site, *tab) {
 		fmt.Fprint(w, `<!DOCTYPE html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>An app</h1>`, strings.ReplaceAll(sample, latchkey, s.url))
 	}))
 	t.Cleanup(server.Close)
-	s = newSite(t, func(c *app.Config) { c.CORSAllowedOrigins = []string{server.URL} })
+	s = newSite(t, func(c *config.Config) { c.CORSAllowedOrigins = []string{server.URL} })
 	s.register("ada@example.com")
 	b := s.at("ada@example.com")
 	b.others = []string{server.URL}
@@ -68,7 +68,7 @@ func TestReasonsInTheDocumentAreAllThereAre(t *testing.T) {
 		reasons = append(reasons, models.Reason(row[1]))
 	}
 	require.ElementsMatch(t, reasons, []models.Reason{models.EndedByLogout, models.EndedByPerson, models.EndedByNewLogin,
-		models.EndedByPasswordChange, models.EndedByDisabling, models.EndedByOperator, models.EndedByDeletion, models.Expired, "unknown"})
+		models.EndedByPasswordChange, models.EndedByDisabling, models.EndedByOperator, models.EndedByDeletion, models.EndedByLimit, models.Expired, "unknown"})
 }
 
 func TestAProxyPassesEventsOnAtOnce(t *testing.T) {
@@ -79,7 +79,7 @@ func TestAProxyPassesEventsOnAtOnce(t *testing.T) {
 			ada := p.from("127.0.0.2")
 			require.Equal(t, http.StatusOK, ada.submitLogin("ada@example.com", goodPassword).status)
 			listening := ada.listen()
-			require.Equal(t, 1, p.site.app.OpenStreams())
+			require.Equal(t, 1, p.site.app.Live().Streams())
 
 			p.endElsewhere()
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
 )
 
@@ -20,13 +20,13 @@ func TestSessionEndsUnusedAndAfterItsLifetime(t *testing.T) {
 		why            string
 		remember       bool
 		idle, lifetime time.Duration
-		configure      func(*app.Config)
+		configure      func(*config.Config)
 	}{
-		{"as by default", false, 12 * time.Hour, 12 * time.Hour, func(*app.Config) {}},
-		{"kept signed in, as by default", true, 7 * 24 * time.Hour, 30 * 24 * time.Hour, func(*app.Config) {}},
-		{"as set", false, 30 * time.Minute, 2 * time.Hour, func(c *app.Config) { c.SessionIdle, c.SessionLifetime = 30*time.Minute, 2*time.Hour }},
-		{"kept signed in, as set", true, time.Hour, 3 * time.Hour, func(c *app.Config) { c.RememberIdle, c.RememberLifetime = time.Hour, 3*time.Hour }},
-		{"less lifetime than idleness", false, time.Hour, time.Hour, func(c *app.Config) { c.SessionIdle, c.SessionLifetime = 3*time.Hour, time.Hour }},
+		{"as by default", false, 12 * time.Hour, 12 * time.Hour, func(*config.Config) {}},
+		{"kept signed in, as by default", true, 7 * 24 * time.Hour, 30 * 24 * time.Hour, func(*config.Config) {}},
+		{"as set", false, 30 * time.Minute, 2 * time.Hour, func(c *config.Config) { c.SessionIdle, c.SessionLifetime = 30*time.Minute, 2*time.Hour }},
+		{"kept signed in, as set", true, time.Hour, 3 * time.Hour, func(c *config.Config) { c.RememberIdle, c.RememberLifetime = time.Hour, 3*time.Hour }},
+		{"less lifetime than idleness", false, time.Hour, time.Hour, func(c *config.Config) { c.SessionIdle, c.SessionLifetime = 3*time.Hour, time.Hour }},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			site := newSite(t, c.configure)
@@ -237,5 +237,5 @@ func TestWhoIsSignedInIsToldSo(t *testing.T) {
 	refresh := ada.get("/auth/self-service/login/browser?refresh=true", asJSON)
 	require.Equal(t, http.StatusOK, refresh.status)
 	require.Equal(t, true, refresh.field("refresh"))
-	require.Contains(t, ada.open("/auth/login?flow="+refresh.text("id")).body, "Confirm that it is you")
+	require.Contains(t, ada.open("/auth/login?flow="+refresh.text("id")).body, "Confirm that it’s you")
 }

@@ -19,14 +19,16 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/gofrs/uuid/v5"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
 	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/app/password"
 	"latchkey/db"
-	"latchkey/db/pgtest"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
 // goodPassword is everybody's in these tests.
@@ -34,14 +36,16 @@ const goodPassword = "correct horse battery"
 
 // site is a running Latchkey on a database of its own, with a clock that the test sets.
 type site struct {
-	t     testing.TB
-	url   string // of the server, which is also the origin while BASE_URL is unset
-	app   *app.App
-	db    *gorm.DB
-	store *models.Store
-	clock *clock
-	dsn   string
-	log   *bytes.Buffer // what was logged; read it after the requests are done
+	t        testing.TB
+	url      string // of the server, which is also the origin while BASE_URL is unset
+	app      *app.App
+	db       *gorm.DB // for a test's own statements
+	database *db.DB
+	store    *models.Store
+	clock    *clock
+	dsn      string
+	options  app.Options
+	log      *bytes.Buffer // what was logged; read it after the requests are done
 
 	watch  *sql.DB // for dataVersion
 	server *httptest.Server
@@ -49,26 +53,39 @@ type site struct {
 }
 
 // newSite starts a site with default settings, cheap password hashes and what configure changes.
-func newSite(t testing.TB, configure ...func(*app.Config)) *site {
+func newSite(t testing.TB, configure ...func(*config.Config)) *site {
 	t.Helper()
-	return newSiteOn(t, pgtest.DSN(t, filepath.Join(t.TempDir(), "latchkey.db")), configure...)
+	return newSiteOn(t, kit.DatabaseURL(t, filepath.Join(t.TempDir(), "latchkey.db")), configure...)
 }
 
-// newSQLiteSite is newSite for what only SQLite has.
-func newSQLiteSite(t testing.TB, configure ...func(*app.Config)) *site {
+// newSiteWith is newSite with options besides the settings.
+func newSiteWith(t testing.TB, options app.Options, configure ...func(*config.Config)) *site {
 	t.Helper()
-	return newSiteOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"), configure...)
-}
-
-func newSiteOn(t testing.TB, dsn string, configure ...func(*app.Config)) *site {
-	t.Helper()
-	s := &site{t: t, dsn: dsn, clock: &clock{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
+	s := newUnstartedSite(t, kit.DatabaseURL(t, filepath.Join(t.TempDir(), "latchkey.db")))
+	s.options = options
 	s.start(configure...)
 	return s
 }
 
+// newSQLiteSite is newSite for what only SQLite has.
+func newSQLiteSite(t testing.TB, configure ...func(*config.Config)) *site {
+	t.Helper()
+	return newSiteOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"), configure...)
+}
+
+func newSiteOn(t testing.TB, dsn string, configure ...func(*config.Config)) *site {
+	t.Helper()
+	s := newUnstartedSite(t, dsn)
+	s.start(configure...)
+	return s
+}
+
+func newUnstartedSite(t testing.TB, dsn string) *site {
+	return &site{t: t, dsn: dsn, clock: &clock{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
+}
+
 // restart starts another site with other settings on the database and the clock of this one.
-func (s *site) restart(configure ...func(*app.Config)) *site {
+func (s *site) restart(configure ...func(*config.Config)) *site {
 	s.t.Helper()
 	next := &site{t: s.t, clock: s.clock, log: &bytes.Buffer{}, dsn: s.dsn}
 	next.start(configure...)
@@ -80,22 +97,25 @@ func (s *site) sameBrowser(v *visitor) *visitor {
 	return &visitor{site: s, jar: v.jar, client: v.client}
 }
 
-func (s *site) start(configure ...func(*app.Config)) {
+func (s *site) start(configure ...func(*config.Config)) {
 	s.t.Helper()
 	t := s.t
-	config := defaults(t)
-	config.PasswordMemory, config.PasswordPasses = 8, 1
-	config.Now = s.clock.Now
-	config.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	settings := defaults(t)
+	settings.PasswordMemory, settings.PasswordPasses = 8, 1
+	s.options.Now = s.clock.Now
+	s.options.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, change := range configure {
-		change(&config)
+		change(&settings)
 	}
 	var err error
-	s.db, err = db.Open(t.Context(), s.dsn)
+	s.database, err = db.Open(t.Context(), s.dsn)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close(s.db)) })
-	s.store = models.New(s.db, s.clock.Now)
-	s.app, err = app.New(config, s.db)
+	t.Cleanup(func() { require.NoError(t, s.database.Close()) })
+	s.db = s.database.Query(context.Background())
+	s.store = models.New(s.database, s.clock.Now)
+	parsed, err := settings.Parse()
+	require.NoError(t, err)
+	s.app, err = app.New(t.Context(), parsed, s.database, s.options)
 	require.NoError(t, err)
 
 	background, stop := context.WithCancel(context.Background())
@@ -118,7 +138,7 @@ func (s *site) start(configure ...func(*app.Config)) {
 func (s *site) writes() func() int64 {
 	s.t.Helper()
 	version := s.dataVersion
-	if s.db.Name() == "postgres" {
+	if !strings.HasPrefix(s.dsn, "sqlite:") {
 		version = s.rowVersions
 	}
 	before := version()
@@ -158,13 +178,13 @@ func (s *site) rowVersions() (v int64) {
 }
 
 // defaults returns the settings of a server that is started without any.
-func defaults(t testing.TB) app.Config {
-	var config app.Config
-	parser, err := kong.New(&config, kong.Writers(io.Discard, io.Discard))
+func defaults(t testing.TB) config.Config {
+	var settings config.Config
+	parser, err := kong.New(&settings, kong.Writers(io.Discard, io.Discard))
 	require.NoError(t, err)
 	_, err = parser.Parse(nil)
 	require.NoError(t, err)
-	return config
+	return settings
 }
 
 type clock struct {
@@ -215,7 +235,8 @@ func (s *site) register(email string) models.Identity {
 	s.t.Helper()
 	hash, err := password.NewHasher(password.Params{MemoryKiB: 8, Passes: 1, Lanes: 1}).Hash(s.t.Context(), goodPassword)
 	require.NoError(s.t, err)
-	identity, err := s.store.Identities.Create(s.t.Context(), email, "", hash, false)
+	identity, _, err := s.store.Identities.Create(s.t.Context(), models.NewIdentity{Email: email,
+		Credential: models.NewCredential{Method: models.MethodPassword, Secret: hash}})
 	require.NoError(s.t, err)
 	return identity
 }
@@ -314,6 +335,23 @@ func (v *visitor) postForm(target string, values url.Values, headers ...header) 
 	v.site.t.Helper()
 	return v.send(http.MethodPost, target, values.Encode(),
 		append([]header{with("Content-Type", "application/x-www-form-urlencoded"), asPage, with("Sec-Fetch-Site", "same-origin")}, headers...)...)
+}
+
+// refusedForm submits the form of a flow, which must be refused, and returns the page that says why.
+func (v *visitor) refusedForm(target string, values url.Values, headers ...header) answer {
+	v.site.t.Helper()
+	return v.shownAfter(v.postForm(target, values, headers...))
+}
+
+// shownAfter follows the answer to a refused form to its page.
+func (v *visitor) shownAfter(refused answer) answer {
+	v.site.t.Helper()
+	require.Equal(v.site.t, http.StatusSeeOther, refused.status, refused.body)
+	require.Regexp(v.site.t, `^/auth/(login|registration)\?flow=[\w-]+$`, refused.header.Get("Location"))
+	page := v.open(refused.header.Get("Location"))
+	require.Equal(v.site.t, http.StatusOK, page.status, page.body)
+	require.Contains(v.site.t, page.body, "<title>Error: ")
+	return page
 }
 
 // send sends a request to a path of the site or an absolute URL.
@@ -417,4 +455,20 @@ func (r answer) action() string {
 	found := formAction.FindStringSubmatch(r.body)
 	require.NotNil(r.t, found, r.body)
 	return found[1]
+}
+
+// password returns the person's password as it is stored.
+func (s *site) password(person uuid.UUID) models.Credential {
+	s.t.Helper()
+	found, err := s.store.Credentials.Of(s.t.Context(), person, models.MethodPassword)
+	require.NoError(s.t, err)
+	require.Len(s.t, found, 1)
+	return found[0]
+}
+
+// setPassword gives the person another hash, as 'latchkey user password' does.
+func (s *site) setPassword(person uuid.UUID, hash string, endSessions bool) {
+	s.t.Helper()
+	_, err := s.store.Credentials.Replace(s.t.Context(), models.CredentialChange{Credential: s.password(person).ID, Secret: hash, EndSessions: endSessions})
+	require.NoError(s.t, err)
 }

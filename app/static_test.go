@@ -7,9 +7,9 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"latchkey/app/config"
 
-	"latchkey/app"
+	"github.com/stretchr/testify/require"
 )
 
 var assetURL = regexp.MustCompile(`/auth/static/[^"]+`)
@@ -35,7 +35,7 @@ func TestAssetsAreKeptForEver(t *testing.T) {
 func TestLogoIsShown(t *testing.T) {
 	logo := filepath.Join(t.TempDir(), "logo.svg")
 	require.NoError(t, os.WriteFile(logo, []byte(`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`), 0o600))
-	visitor := newSite(t, func(c *app.Config) { c.SiteLogo, c.SiteName = logo, "Ada & Co" }).visitor()
+	visitor := newSite(t, func(c *config.Config) { c.SiteLogo, c.SiteName = logo, "Ada & Co" }).visitor()
 
 	page := visitor.open("/auth/login")
 
@@ -51,7 +51,9 @@ func TestLogoMustBeAPicture(t *testing.T) {
 	config := defaults(t)
 	config.SiteLogo = filepath.Join(t.TempDir(), "logo.html")
 	require.NoError(t, os.WriteFile(config.SiteLogo, []byte("<p>"), 0o600))
-	require.ErrorContains(t, config.Validate(), "SITE_LOGO")
+	_, err := config.Parse()
+	require.ErrorContains(t, err, "SITE_LOGO")
 	config.SiteLogo = filepath.Join(t.TempDir(), "missing.png")
-	require.ErrorContains(t, config.Validate(), "SITE_LOGO")
+	_, err = config.Parse()
+	require.ErrorContains(t, err, "SITE_LOGO")
 }

@@ -10,13 +10,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
+	"latchkey/app/live"
 	"latchkey/db"
 	"latchkey/models"
 )
@@ -141,7 +141,7 @@ func (s *site) command() *models.Store {
 	s.t.Helper()
 	database, err := db.Open(s.t.Context(), s.dsn)
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { require.NoError(s.t, db.Close(database)) })
+	s.t.Cleanup(func() { require.NoError(s.t, database.Close()) })
 	return models.New(database, s.clock.Now)
 }
 
@@ -202,7 +202,7 @@ func TestStreamTellsWhatEndedTheSession(t *testing.T) {
 
 			require.Equal(t, c.why, listening.hears())
 			if c.why != models.Expired {
-				require.Equal(t, 1, site.app.OpenStreams(), "nobody else's")
+				require.Equal(t, 1, site.app.Live().Streams(), "nobody else's")
 			}
 			other.close()
 		})
@@ -244,7 +244,7 @@ func TestStrangersGetNoStream(t *testing.T) {
 		site.visitor().get("/auth/sessions/events", as, cookie).requireError(http.StatusUnauthorized, "session_inactive")
 	}
 	require.Equal(t, http.StatusUnauthorized, site.visitor().send(http.MethodHead, "/auth/sessions/events", "").status)
-	require.Zero(t, site.app.OpenStreams())
+	require.Zero(t, site.app.Live().Streams())
 }
 
 func TestListeningIsNoUseOfTheSession(t *testing.T) {
@@ -255,13 +255,13 @@ func TestListeningIsNoUseOfTheSession(t *testing.T) {
 	listening := ada.listen()
 	site.clock.advance(11*time.Hour - time.Second)
 	require.Zero(t, writes())
-	require.Equal(t, 1, site.app.OpenStreams())
+	require.Equal(t, 1, site.app.Live().Streams())
 	site.clock.advance(time.Second)
 	require.Equal(t, models.Expired, listening.hears())
 }
 
 func TestStreamOutlastsTheExpiryThatItBeganWith(t *testing.T) {
-	site := newSite(t, func(c *app.Config) { c.SessionIdle = time.Hour })
+	site := newSite(t, func(c *config.Config) { c.SessionIdle = time.Hour })
 	ada := site.signUp("ada@example.com")
 	listening := ada.listen()
 	for range 4 {
@@ -271,7 +271,7 @@ func TestStreamOutlastsTheExpiryThatItBeganWith(t *testing.T) {
 			return ada.get("/auth/sessions/whoami").text("expires_at") == site.clock.Now().Add(time.Hour).Format(time.RFC3339)
 		}, soon, 10*time.Millisecond)
 	}
-	require.Equal(t, 1, site.app.OpenStreams())
+	require.Equal(t, 1, site.app.Live().Streams())
 	require.Equal(t, http.StatusNoContent, ada.get(ada.logoutURL(), asJSON).status)
 	require.Equal(t, models.EndedByLogout, listening.hears())
 }
@@ -280,7 +280,7 @@ func TestStreamsOfASessionAreLimited(t *testing.T) {
 	site := newSite(t)
 	ada, bob := site.signUp("ada@example.com"), site.signUp("bob@example.com")
 	var open []*listener
-	for range app.MaxStreamsOfSession {
+	for range live.MaxStreamsOfSession {
 		open = append(open, ada.listen())
 	}
 	refused := ada.get("/auth/sessions/events")
@@ -297,7 +297,7 @@ func TestStreamsOfASessionAreLimited(t *testing.T) {
 func TestAllStreamsAreLimited(t *testing.T) {
 	site := newSite(t)
 	ada, bob := site.signUp("ada@example.com"), site.signUp("bob@example.com")
-	site.app.LimitStreams(2)
+	site.app.Live().Limit(2)
 	first := ada.listen()
 	ada.listen()
 	refused := bob.get("/auth/sessions/events")
@@ -311,7 +311,7 @@ func TestAllStreamsAreLimited(t *testing.T) {
 // streams waits for so many to be open.
 func (s *site) streams(n int) {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool { return s.app.OpenStreams() == n }, soon, 5*time.Millisecond, "%d streams", n)
+	require.Eventually(s.t, func() bool { return s.app.Live().Streams() == n }, soon, 5*time.Millisecond, "%d streams", n)
 }
 
 func TestStreamsThatCloseLeaveNothingBehind(t *testing.T) {
@@ -319,7 +319,7 @@ func TestStreamsThatCloseLeaveNothingBehind(t *testing.T) {
 	ada := site.signUp("ada@example.com")
 	for range 20 {
 		var open []*listener
-		for range app.MaxStreamsOfSession {
+		for range live.MaxStreamsOfSession {
 			open = append(open, ada.listen())
 		}
 		for _, l := range open {
@@ -364,11 +364,11 @@ func TestRestartedServerTellsOfAnEnd(t *testing.T) {
 func TestWithoutStreamsTheDatabaseIsLeftAlone(t *testing.T) {
 	site := newSite(t)
 	ada := site.signUp("ada@example.com")
-	require.False(t, site.app.FollowsEnds())
+	require.False(t, site.app.Live().Following())
 	listening := ada.listen()
-	require.True(t, site.app.FollowsEnds())
+	require.True(t, site.app.Live().Following())
 	listening.close()
-	require.Eventually(t, func() bool { return !site.app.FollowsEnds() }, soon, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !site.app.Live().Following() }, soon, 10*time.Millisecond)
 }
 
 func TestStreamsOutlastAFailureOfTheDatabase(t *testing.T) {
@@ -378,16 +378,16 @@ func TestStreamsOutlastAFailureOfTheDatabase(t *testing.T) {
 	id := bob.sessionID()
 
 	require.NoError(t, site.db.Exec("ALTER TABLE ends RENAME TO away").Error)
-	require.Eventually(t, site.app.StreamsFail, soon, 10*time.Millisecond)
+	require.Eventually(t, site.app.Live().Failing, soon, 10*time.Millisecond)
 	require.NoError(t, site.db.Exec("DELETE FROM sessions WHERE id = ?", id).Error, "an end whose word is lost")
-	require.Equal(t, 2, site.app.OpenStreams())
+	require.Equal(t, 2, site.app.Live().Streams())
 	require.NoError(t, site.db.Exec("ALTER TABLE away RENAME TO ends").Error)
 
 	require.Equal(t, models.EndedByDeletion, toBob.hears(), "all are looked at afterwards")
 	require.Equal(t, http.StatusNoContent, ada.get(ada.logoutURL(), asJSON).status)
 	require.Equal(t, models.EndedByLogout, toAda.hears())
 	site.stop()
-	require.Equal(t, 1, strings.Count(site.logged(), "reading the ends of sessions fails"), "a line for each outage")
+	require.Equal(t, 1, strings.Count(site.logged(), "reading the ends of sessions failed"), "a line for each outage")
 }
 
 func TestEndsThatBecomeVisibleLateAreNotMissed(t *testing.T) {
@@ -416,71 +416,6 @@ func stacks() string {
 		}
 		raw = make([]byte, 2*len(raw))
 	}
-}
-
-func TestStreamIsKeptFromBeingCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server, client := net.Pipe()
-		begun := time.Now()
-		finish := app.RunStream(server, "head")
-		in := make([]byte, 256)
-		read := func() string {
-			n, err := client.Read(in)
-			require.NoError(t, err)
-			return string(in[:n])
-		}
-		require.Equal(t, "head", read())
-		for range 5 {
-			before := time.Now()
-			require.Equal(t, ":\n\n", read())
-			require.Equal(t, 25*time.Second, time.Since(before))
-		}
-		require.Greater(t, time.Since(begun), time.Minute, "no timeout of the server's")
-
-		finish(models.EndedByLogout)
-
-		require.Contains(t, read(), `"reason":"logout"`)
-		_, err := client.Read(in)
-		require.ErrorIs(t, err, io.EOF)
-	})
-}
-
-// A pipe holds nothing: whoever does not read it keeps the writer waiting.
-func TestClientThatDoesNotReadIsDropped(t *testing.T) {
-	for what, read := range map[string]int{"its beginning": 0, "a ping": 4} {
-		t.Run(what, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				server, client := net.Pipe()
-				app.RunStream(server, "head")
-				_, err := io.ReadFull(client, make([]byte, read))
-				require.NoError(t, err)
-
-				time.Sleep(time.Minute)
-				synctest.Wait()
-
-				_, err = client.Read(make([]byte, 1))
-				require.ErrorIs(t, err, io.EOF)
-			})
-		})
-	}
-}
-
-func TestClientThatDoesNotReadKeepsNobodyWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server, client := net.Pipe()
-		finish := app.RunStream(server, "head")
-		_, err := io.ReadFull(client, make([]byte, 4))
-		require.NoError(t, err)
-		begun := time.Now()
-
-		finish(models.EndedByLogout)
-
-		require.Zero(t, time.Since(begun))
-		synctest.Wait()
-		_, err = client.Read(make([]byte, 1))
-		require.NoError(t, err)
-		require.NoError(t, client.Close())
-	})
 }
 
 func TestClientThatTalksIsCut(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/app/tracing"
 	"latchkey/models"
 )
@@ -70,13 +71,13 @@ func (r *otlpReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // newTracedSite starts a site as main does, with these variables. flush sends the spans that there are.
-func newTracedSite(t *testing.T, collector *otlpReceiver, configure ...func(*app.Config)) (s *site, flush func()) {
+func newTracedSite(t *testing.T, collector *otlpReceiver, configure ...func(*config.Config)) (s *site, flush func()) {
 	t.Helper()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.server.URL)
 	traces, err := tracing.FromEnvironment(t.Context(), "1.2.3", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.NotNil(t, traces)
-	s = newSite(t, append(configure, func(c *app.Config) { c.Traces = traces })...)
+	s = newSiteWith(t, app.Options{Traces: traces}, configure...)
 	return s, func() {
 		s.server.Close()
 		s.stop()
@@ -200,7 +201,7 @@ func TestTraceparentIsBelievedFromProxiesOnly(t *testing.T) {
 	const theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
 	for _, proxy := range []string{"127.0.0.1", "192.0.2.1"} {
 		collector := newOTLPReceiver(t)
-		site, flush := newTracedSite(t, collector, func(c *app.Config) { c.TrustedProxies = []string{proxy} })
+		site, flush := newTracedSite(t, collector, func(c *config.Config) { c.TrustedProxies = []string{proxy} })
 		site.visitor().get("/auth/health/alive", with("Traceparent", "00-"+theirs+"-00f067aa0ba902b7-01"), with("Tracestate", "a=b"), with("Baggage", "a=b"))
 		flush()
 		spans := collector.named("GET /auth/health/alive")

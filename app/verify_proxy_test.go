@@ -26,8 +26,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app"
+	"latchkey/app/config"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
 // guards are the proxies that a document tells how to protect an app with.
@@ -50,13 +51,13 @@ type protected struct {
 
 func (p *protected) appURL(path string) string { return "https://app.example.com" + path }
 
-func protect(t *testing.T, doc string, start func(*testing.T, *protected), configure ...func(*app.Config)) *protected {
+func protect(t *testing.T, doc string, start func(*testing.T, *protected), configure ...func(*config.Config)) *protected {
 	t.Helper()
 	return protectBy(t, "", doc, start, configure...)
 }
 
 // protectBy is protect with something else at an address in Latchkey's place.
-func protectBy(t *testing.T, impostor, doc string, start func(*testing.T, *protected), configure ...func(*app.Config)) *protected {
+func protectBy(t *testing.T, impostor, doc string, start func(*testing.T, *protected), configure ...func(*config.Config)) *protected {
 	t.Helper()
 	for name, value := range settingsIn(t, codeIn(t, doc, "sh", "TRUSTED_PROXIES=127.0.0.1")) {
 		t.Setenv(name, value)
@@ -87,7 +88,7 @@ func guardWithCaddy(t *testing.T, p *protected) {
 }
 
 func guardWithHAProxy(t *testing.T, p *protected, changes ...string) {
-	installed(t, "haproxy", "haproxy")
+	kit.NeedProgram(t, "haproxy", "haproxy")
 	file := func(name string) string { return filepath.Join(p.dir, name) }
 	certificate, err := os.ReadFile(p.cert)
 	require.NoError(t, err)
@@ -205,16 +206,16 @@ func (p *protected) signedIn(email string) *visitor {
 	return v
 }
 
-func eachGuard(t *testing.T, test func(t *testing.T, guard func(configure ...func(*app.Config)) *protected)) {
+func eachGuard(t *testing.T, test func(t *testing.T, guard func(configure ...func(*config.Config)) *protected)) {
 	for _, g := range guards {
 		t.Run(g.name, func(t *testing.T) {
-			test(t, func(configure ...func(*app.Config)) *protected { return protect(t, g.doc, g.start, configure...) })
+			test(t, func(configure ...func(*config.Config)) *protected { return protect(t, g.doc, g.start, configure...) })
 		})
 	}
 }
 
 func TestAProtectedAppKnowsWhoItIs(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		ada := p.register("ada@example.com")
 		require.NoError(t, p.store.Identities.Rename(t.Context(), ada.ID, `Ada "☃" <b>%0d%0a {http.request.uuid} $host %[src]`))
@@ -251,7 +252,7 @@ func TestAProtectedAppKnowsWhoItIs(t *testing.T) {
 }
 
 func TestAProtectedAppIsLeftWithTheSession(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		p.register("ada@example.com")
 		here, there := p.signedIn("ada@example.com"), p.signedIn("ada@example.com")
@@ -276,7 +277,7 @@ func TestAProtectedAppIsLeftWithTheSession(t *testing.T) {
 }
 
 func TestAProtectedAppAnswersEveryKindOfStranger(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		v := p.from("127.0.0.2")
 		login := func(back string) string {
@@ -313,7 +314,7 @@ func TestAProtectedAppAnswersEveryKindOfStranger(t *testing.T) {
 }
 
 func TestAProtectedAppByHTTP2(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		ada := p.register("ada@example.com")
 		v := p.from("127.0.0.2")
@@ -338,7 +339,7 @@ func TestAProtectedAppByHTTP2(t *testing.T) {
 }
 
 func TestNoStrangerSpeaksForLatchkey(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		ada := p.register("ada@example.com") // without a name or a group
 		v := p.signedIn("ada@example.com")
@@ -373,8 +374,8 @@ func TestNoStrangerSpeaksForLatchkey(t *testing.T) {
 }
 
 func TestNoStrangerSpeaksForTheProxy(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
-		p := guard(func(c *app.Config) { c.Access = "app.example.com=staff" })
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
+		p := guard(func(c *config.Config) { c.Access = "app.example.com=staff" })
 		p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
 		token := v.token("https://app.example.com/")
@@ -411,8 +412,8 @@ func TestNoStrangerSpeaksForTheProxy(t *testing.T) {
 }
 
 func TestAnAppForSomePeople(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
-		p := guard(func(c *app.Config) { c.Access = "app.example.com=staff" })
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
+		p := guard(func(c *config.Config) { c.Access = "app.example.com=staff" })
 		ada := p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
 		for _, method := range []string{"GET", "HEAD", "POST"} {
@@ -420,7 +421,7 @@ func TestAnAppForSomePeople(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, res.status, res.body)
 			require.Contains(t, res.header.Get("Content-Type"), "text/html")
 			if method != "HEAD" {
-				require.Contains(t, res.body, "ada@example.com, your account may not use app.example.com.")
+				require.Contains(t, res.body, "You are signed in as ada@example.com.")
 			}
 			res = v.send(method, p.appURL("/x"), "", asJSON)
 			require.Equal(t, http.StatusForbidden, res.status, res.body)
@@ -435,7 +436,7 @@ func TestAnAppForSomePeople(t *testing.T) {
 }
 
 func TestAProtectedAppGetsItsOwnCookiesAndNoOther(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
@@ -470,7 +471,7 @@ func TestAProtectedAppGetsItsOwnCookiesAndNoOther(t *testing.T) {
 }
 
 func TestWebSocketsPassToAProtectedApp(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		ada := p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
@@ -500,7 +501,7 @@ func TestWebSocketsPassToAProtectedApp(t *testing.T) {
 }
 
 func TestWithoutLatchkeyNobodyGetsToTheApp(t *testing.T) {
-	eachGuard(t, func(t *testing.T, guard func(...func(*app.Config)) *protected) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard()
 		p.register("ada@example.com")
 		v := p.signedIn("ada@example.com")
@@ -591,7 +592,7 @@ func (p *protected) sessionFor(email string) string {
 // browser opens a tab of a real browser to which the proxy is the world.
 func (p *protected) browser(t *testing.T) *tab {
 	t.Helper()
-	installed(t, "chromium", "chromium")
+	kit.NeedProgram(t, "chromium", "chromium")
 	there := "127.0.0.1:" + portOf(p.https)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
@@ -607,7 +608,7 @@ func (p *protected) browser(t *testing.T) *tab {
 }
 
 func TestAProtectedAppInARealBrowser(t *testing.T) {
-	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *app.Config) { c.Access = "app.example.com=staff" })
+	p := protect(t, "docs/nginx.md", guardWithNginx, func(c *config.Config) { c.Access = "app.example.com=staff" })
 	ada := p.register("ada@example.com")
 	require.NoError(t, p.store.Identities.AddToGroup(t.Context(), ada.ID, "staff"))
 	p.register("bob@example.com")
@@ -636,9 +637,9 @@ func TestAProtectedAppInARealBrowser(t *testing.T) {
 
 	// Somebody for whom the app is not.
 	b.signIn("bob@example.com", goodPassword)
-	b.arrives("This app is for others")
+	b.arrives("You don’t have access to app.example.com")
 	require.Equal(t, "https://app.example.com"+page, eval[string](b, "location.href"))
-	require.Contains(t, b.text(), "bob@example.com, your account may not use app.example.com.")
+	require.Contains(t, b.text(), "You are signed in as bob@example.com.")
 	b.until(`getComputedStyle(document.querySelector("a.button")).backgroundColor !== "rgba(0, 0, 0, 0)"`)
 	b.click("a.button")
 	b.arrives("Sign in")

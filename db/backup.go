@@ -8,21 +8,19 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-
-	"gorm.io/gorm"
 )
 
-// Backup writes a copy of the SQLite database at path, as it is at one moment, into a new file that
-// its owner alone can read. The file gets its name when it is whole, on the disk, and verified by
-// check; until then it has another one, with ".partial" at its end.
+// Backup writes a consistent copy of the SQLite database at path to a new file with mode 0600. It returns an
+// error if the file exists. The copy has a name that ends in ".partial" until it is complete, synced to disk
+// and verified, at the end by check.
 //
-// VACUUM INTO is one long read: in WAL mode readers and writers go on beside it. SQLite's online backup
-// would copy more quickly, and with it what has been deleted; in steps, so that it holds nobody up, it
-// begins anew with every write of another process, and never ends on a busy server.
-func Backup(ctx context.Context, path, file string, check func(*gorm.DB) error) (err error) {
+// VACUUM INTO is one long read: in WAL mode it blocks neither readers nor writers. SQLite's online backup is
+// faster but also copies deleted data, and in steps, which it needs in order not to block writers, it starts
+// over after each write of another process and never finishes on a busy server.
+func Backup(ctx context.Context, path, file string, check func(*Reader) error) (err error) {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil {
-			err = fmt.Errorf("%s is there already: choose another name, since no backup is overwritten", file)
+			err = fmt.Errorf("%s already exists: choose another name, since backups are never overwritten", file)
 		}
 		return err
 	}
@@ -43,7 +41,7 @@ func Backup(ctx context.Context, path, file string, check func(*gorm.DB) error) 
 		return fmt.Errorf("make the backup: %w", err)
 	}
 
-	source, err := lookAtSQLite(path)
+	source, err := openSQLiteFile(path)
 	if err != nil {
 		return err
 	}
@@ -51,27 +49,27 @@ func Backup(ctx context.Context, path, file string, check func(*gorm.DB) error) 
 	if err := errors.Join(err, source.Close()); err != nil {
 		return fmt.Errorf("make the backup of %s: %w", path, err)
 	}
-	if err := sync(partial.Name()); err != nil {
+	if err := syncToDisk(partial.Name()); err != nil {
 		return fmt.Errorf("make the backup: %w", err)
 	}
-	if err := verified(ctx, partial.Name(), check); err != nil {
-		return fmt.Errorf("the backup is of no use, and was removed: %w", err)
+	if err := verifyCopy(ctx, partial.Name(), check); err != nil {
+		return fmt.Errorf("the backup failed verification and was removed: %w", err)
 	}
-	if err := nameAnew(partial.Name(), file); err != nil {
+	if err := renameNew(partial.Name(), file); err != nil {
 		return fmt.Errorf("make the backup: %w", err)
 	}
-	if runtime.GOOS == "windows" { // which can't
+	if runtime.GOOS == "windows" { // which can't sync directories
 		return nil
 	}
-	if err := sync(dir); err != nil {
+	if err := syncToDisk(dir); err != nil {
 		return fmt.Errorf("make the backup: %w", err)
 	}
 	return nil
 }
 
-// verified checks a copy.
-func verified(ctx context.Context, file string, check func(*gorm.DB) error) error {
-	copied, err := Look(ctx, "sqlite:"+file)
+// verifyCopy runs Verify and check on a copy.
+func verifyCopy(ctx context.Context, file string, check func(*Reader) error) error {
+	copied, err := OpenReadOnly(ctx, "sqlite:"+file)
 	if err != nil {
 		return err
 	}
@@ -79,25 +77,25 @@ func verified(ctx context.Context, file string, check func(*gorm.DB) error) erro
 	if err == nil {
 		err = check(copied)
 	}
-	return errors.Join(err, Close(copied))
+	return errors.Join(err, copied.Close())
 }
 
-// nameAnew renames a file, but never onto another one.
-func nameAnew(from, to string) error {
+// renameNew renames a file. It returns an error that is fs.ErrExist if the new name is in use.
+func renameNew(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err // from is removed by the caller
 	}
-	// A file system without hard links, such as that of most USB sticks.
+	// The file system may have no hard links, like that of most USB sticks.
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fs.ErrExist, err)
 	}
 	return os.Rename(from, to)
 }
 
-// sync returns when a file or directory is on the disk.
-func sync(path string) error {
-	mode := os.O_RDWR // which Windows asks for
+// syncToDisk flushes a file or directory to disk.
+func syncToDisk(path string) error {
+	mode := os.O_RDWR // which Windows requires
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		mode = os.O_RDONLY
 	}

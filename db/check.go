@@ -15,82 +15,94 @@ import (
 	"gorm.io/gorm"
 )
 
-// Look opens the database that dsn names to read it as it is, which may be in need of repair: it
-// creates, migrates and changes nothing. Close it with Close.
-func Look(ctx context.Context, dsn string) (*gorm.DB, error) {
+// OpenReadOnly opens the database that url names without creating, migrating or changing anything, even if
+// it is damaged. Writes fail, except through a pooler such as PgBouncer, whose connections are shared with
+// other clients. Close it with Close.
+func OpenReadOnly(ctx context.Context, url string) (*Reader, error) {
 	var dialect gorm.Dialector
 	var conns *sql.DB
 	failed := func(err error) error { return errors.Join(fmt.Errorf("open the database: %w", err), conns.Close()) }
-	if path, ok := SQLitePath(dsn); ok {
+	if path, ok := SQLitePath(url); ok {
 		var err error
-		if conns, err = lookAtSQLite(path, "query_only(1)"); err != nil {
+		if conns, err = openSQLiteFile(path, "query_only(1)"); err != nil {
 			return nil, err
 		}
 		dialect = sqlite.New(sqlite.Config{Conn: conns})
 	} else {
-		config, err := postgresConfig(dsn)
+		config, err := postgresConfig(url)
 		if err != nil {
 			return nil, err
 		}
 		conn := config.ConnConfig.Copy()
 		if severalServers(conn) {
-			primaryOnly(conn) // one of several; with one alone, who looks is to see what it is
+			primaryOnly(conn) // a single server may be a standby
 		}
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a pooler
-		conns = stdlib.OpenDB(*conn)
+		conns = stdlib.OpenDB(*conn, stdlib.OptionAfterConnect(refuseWrites))
 		dialect = postgres.New(postgres.Config{Conn: conns})
 		failed = func(err error) error {
-			return errors.Join(opening(nameOf(conn), errors.New(inWords(conn, err))), conns.Close())
+			return errors.Join(openError(nameOf(conn), errors.New(explain(conn, err))), conns.Close())
 		}
 	}
 	if err := conns.PingContext(ctx); err != nil {
 		return nil, failed(err)
 	}
-	db, err := gorm.Open(dialect, options())
+	opened, err := gorm.Open(dialect, options())
 	if err != nil {
 		return nil, failed(err)
 	}
-	return db, nil
+	return &Reader{gorm: opened, pool: conns, close: conns.Close}, nil
 }
 
-// lookAtSQLite opens a file without turning it into anything that it is not.
-func lookAtSQLite(path string, pragmas ...string) (*sql.DB, error) {
+// refuseWrites makes a connection read-only, unless it belongs to a pooler, which shares it.
+func refuseWrites(ctx context.Context, conn *pgx.Conn) error {
+	pooled, err := isPooled(ctx, conn)
+	if err != nil || pooled {
+		return err
+	}
+	_, err = conn.Exec(ctx, "SET default_transaction_read_only = on")
+	return err
+}
+
+// openSQLiteFile opens an existing file without changing its journal mode.
+func openSQLiteFile(path string, pragmas ...string) (*sql.DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil, opening(path, err)
+		return nil, openError(path, err)
 	}
 	conns, err := sql.Open("sqlite", sqliteDSN(path, pragmas...))
 	if err != nil {
-		return nil, opening(path, err)
+		return nil, openError(path, err)
 	}
 	conns.SetMaxOpenConns(1)
 	return conns, nil
 }
 
-// PoolSize is how many connections an instance opens for its requests at most.
-func PoolSize(dsn string) (int, error) {
-	if _, ok := SQLitePath(dsn); ok {
+// PoolSize returns the maximum number of connections that an instance opens for requests. It returns an error
+// if url is invalid.
+func PoolSize(url string) (int, error) {
+	if _, ok := SQLitePath(url); ok {
 		return maxConns, nil
 	}
-	config, err := postgresConfig(dsn)
+	config, err := postgresConfig(url)
 	if err != nil {
 		return 0, err
 	}
 	return int(config.MaxConns), nil
 }
 
-// Schema is how the migrations that a database has had compare with those that the program knows.
+// Schema compares the migrations applied to a database with those that this program knows.
 type Schema struct {
-	Latest  string   // of those that it has had, "" if none
-	Missing []string // the next start applies them
-	Unknown []string // a newer program has applied them
+	Latest  string   // the latest one applied; "" for none
+	Missing []string // the server applies them when it starts
+	Unknown []string // applied by a newer version
 }
 
-// SchemaOf reads which migrations a database has had.
-func SchemaOf(ctx context.Context, db *gorm.DB) (Schema, error) {
+// SchemaOf reads which migrations have been applied to a database.
+func SchemaOf(ctx context.Context, r *Reader) (Schema, error) {
 	var applied []string
-	if db.WithContext(ctx).Migrator().HasTable("migrations") {
-		if err := db.WithContext(ctx).Table("migrations").Order("id").Pluck("id", &applied).Error; err != nil {
+	if r.Query(ctx).Migrator().HasTable("migrations") {
+		if err := r.Query(ctx).Table("migrations").Order("id").Pluck("id", &applied).Error; err != nil {
 			return Schema{}, fmt.Errorf("read the migrations: %w", err)
 		}
 	}
@@ -111,21 +123,21 @@ func SchemaOf(ctx context.Context, db *gorm.DB) (Schema, error) {
 	return s, nil
 }
 
-// Verify reads all of a SQLite database and reports what is damaged in it.
-func Verify(ctx context.Context, db *gorm.DB) error {
+// Verify reads a whole SQLite database and returns an error if it is damaged.
+func Verify(ctx context.Context, r *Reader) error {
 	var found []string
-	if err := db.WithContext(ctx).Raw("PRAGMA integrity_check(10)").Scan(&found).Error; err != nil {
+	if err := r.Query(ctx).Raw("PRAGMA integrity_check(10)").Scan(&found).Error; err != nil {
 		return fmt.Errorf("check the integrity: %w", err)
 	}
 	if len(found) != 1 || found[0] != "ok" {
-		return fmt.Errorf("it is damaged: %q", found)
+		return fmt.Errorf("the database is damaged: %q", found)
 	}
 	var orphans int64
-	if err := db.WithContext(ctx).Raw("SELECT count(*) FROM pragma_foreign_key_check").Scan(&orphans).Error; err != nil {
+	if err := r.Query(ctx).Raw("SELECT count(*) FROM pragma_foreign_key_check").Scan(&orphans).Error; err != nil {
 		return fmt.Errorf("check the foreign keys: %w", err)
 	}
 	if orphans > 0 {
-		return fmt.Errorf("it is damaged: %d rows refer to others that are not there", orphans)
+		return fmt.Errorf("the database is damaged: %d rows refer to missing rows", orphans)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// migrate applies what is missing of the migrations, all in one transaction: of several processes
-// that open a new database at once, one makes its tables.
+// migrate applies the missing migrations in one transaction, so that of several processes that open a new
+// database, one creates the tables.
 func migrate(db *gorm.DB) error {
 	options := *gormigrate.DefaultOptions
 	options.UseTransaction = db.Name() == "sqlite" // for PostgreSQL there is one already, with a lock
@@ -17,10 +17,10 @@ func migrate(db *gorm.DB) error {
 }
 
 // migrations are applied in order, once each. A migration that has been released never changes:
-// it keeps its own copy of the tables as they were, whatever becomes of package models.
+// it has its own copy of the tables, independent of package models.
 //
-// During an upgrade the old version runs on the new schema: so a migration only adds, and what it adds
-// to a table has a default. What nobody uses any more is removed a version later.
+// During an upgrade the old version runs on the new schema: so migrations only add, and new columns have
+// defaults. What is no longer used is removed one version later.
 var migrations = []*gormigrate.Migration{
 	{
 		ID: "202611220001_initial",
@@ -129,4 +129,17 @@ var migrations = []*gormigrate.Migration{
 			return tx.Migrator().CreateTable(&Session{}, &End{}, &Failure{}, &Delivery{})
 		},
 	},
+	{
+		ID: "202611250001_locks",
+		Migrate: func(tx *gorm.DB) error {
+			type Lock struct {
+				Name     string    `gorm:"primaryKey"`
+				LockedAt time.Time `gorm:"not null"`
+			}
+			return tx.Migrator().CreateTable(&Lock{})
+		},
+	},
+	keysMigration,
+	identityMigration,
+	endingMigration,
 }

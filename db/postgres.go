@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gofrs/uuid/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -26,32 +27,24 @@ import (
 
 const (
 	// poolSize is how many connections one instance opens at most, unless the URL has pool_max_conns.
-	// The smallest of servers that are rented take twenty.
+	// The smallest hosted servers allow about twenty.
 	poolSize = 10
-	// answerWithin is for how long a server may be silent before it is taken for gone.
-	answerWithin = 5 * time.Second
-	// readOnly is PostgreSQL's code for a write where none is possible.
-	readOnly = "25006"
+	// codeReadOnly is the SQLSTATE read_only_sql_transaction.
+	codeReadOnly = "25006"
 )
 
-// Postgres is GORM's dialect for PostgreSQL, with the connections it is spoken on.
-type Postgres struct {
-	postgres.Dialector
-	pool *pgxpool.Pool
-}
+// postgresEngine is the engine of a PostgreSQL server.
+type postgresEngine struct{ pool *pgxpool.Pool }
 
-// Pool is for who needs more of PostgreSQL than GORM has.
-func (p *Postgres) Pool() *pgxpool.Pool { return p.pool }
-
-// postgresConfig reads a URL, and adds what it leaves open.
+// postgresConfig parses a URL and adds defaults.
 func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
 		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
 	}
 	before, _, _ := strings.Cut(dsn, "?")
 	if user, host, ok := strings.Cut(before, "@"); ok && (strings.Contains(host, "@") || strings.Count(user, "/") > 2) {
-		// A part of the password would be taken for a host or database, and be in what we say of them.
-		return nil, errors.New("the user name or password has an @ or a / as it is: write %40 for @ and %2F for /")
+		// A part of the password would be parsed as the host or database, and appear in error messages.
+		return nil, errors.New("the user name or password contains an unescaped @ or /: write %40 for @ and %2F for /")
 	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -61,19 +54,19 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 		config.MaxConns = poolSize
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = answerWithin
+		config.ConnConfig.ConnectTimeout = answerTimeout
 	}
 	return config, nil
 }
 
-// primaryOnly keeps the connections to the primary: a standby may not know yet who has signed out.
+// primaryOnly restricts connections to the primary: a standby may still have sessions that have ended.
 func primaryOnly(config *pgx.ConnConfig) {
 	if config.ValidateConnect == nil { // the URL has no target_session_attrs
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 }
 
-func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
+func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	config, err := postgresConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -88,38 +81,40 @@ func openPostgres(ctx context.Context, dsn string) (*gorm.DB, error) {
 
 	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
 	if err != nil {
-		return nil, opening(name, errors.New(inWords(config.ConnConfig, err)))
+		return nil, openError(name, errors.New(explain(config.ConnConfig, err)))
 	}
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	config.ConnConfig.DialFunc = impatiently(config.ConnConfig.DialFunc)
+	config.ConnConfig.DialFunc = withDeadline(config.ConnConfig.DialFunc)
 	var current atomic.Pointer[pgxpool.Pool]
-	asBefore := config.ConnConfig.OnPgError
+	handleError := config.ConnConfig.OnPgError
 	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, failure *pgconn.PgError) bool {
-		if pool := current.Load(); pool != nil && failure.Code == readOnly {
-			// A pooler may have led this connection to a standby since it was made, and the others too.
+		if pool := current.Load(); pool != nil && failure.Code == codeReadOnly {
+			// A failover may have turned the server into a standby, or a pooler may have switched to one.
 			pool.Reset()
 			return false
 		}
-		return asBefore(conn, failure)
+		return handleError(conn, failure)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, opening(name, err)
+		return nil, openError(name, err)
 	}
 	current.Store(pool)
 	conns := stdlib.OpenDBFromPool(pool)
-	dialect := &Postgres{Dialector: postgres.Dialector{Config: &postgres.Config{Conn: conns}}, pool: pool}
-	db, err := gorm.Open(dialect, options())
-	if err != nil {
-		pool.Close()
-		return nil, opening(name, errors.Join(err, conns.Close()))
+	closeAll := func() error {
+		defer pool.Close()
+		return conns.Close()
 	}
-	return db, nil
+	opened, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
+	if err != nil {
+		return nil, openError(name, errors.Join(err, closeAll()))
+	}
+	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool}}, nil
 }
 
-// CheckURL returns an error if dsn can be the address of no database.
+// CheckURL returns an error if dsn is not a valid database URL.
 func CheckURL(dsn string) error {
 	if _, ok := SQLitePath(dsn); ok {
 		return nil
@@ -128,18 +123,19 @@ func CheckURL(dsn string) error {
 	return err
 }
 
-// nameOf is what errors call a database.
+// nameOf returns the name of a database for errors.
 func nameOf(config *pgx.ConnConfig) string {
 	return fmt.Sprintf("%s on %s", cmp.Or(config.Database, config.User), config.Host)
 }
 
-// severalServers reports whether a URL names more than one.
+// severalServers reports whether a URL names more than one server.
 func severalServers(config *pgx.ConnConfig) bool {
 	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
 }
 
-// inWords says in a sentence why a database can't be opened, and where one server is to blame, what to do.
-func inWords(config *pgx.ConnConfig, err error) string {
+// explain describes in a sentence why a database can't be opened and, if only one server is configured, what
+// to do about it.
+func explain(config *pgx.ConnConfig, err error) string {
 	if severalServers(config) {
 		return oneSentence(err) // what each of them said
 	}
@@ -147,7 +143,7 @@ func inWords(config *pgx.ConnConfig, err error) string {
 	if errors.As(err, &refusal) {
 		switch refusal.Code {
 		case "28P01":
-			return fmt.Sprintf("the server does not take the password of %s: correct it in the URL, with %%40 for @ and so on for each character that means something there", config.User)
+			return fmt.Sprintf("the server rejected the password of %s: correct it in the URL, and percent-encode special characters (%%40 for @)", config.User)
 		case "28000":
 			return fmt.Sprintf("the server does not let %s in (%s): allow it in pg_hba.conf, or correct the name", config.User, refusal.Message)
 		case "3D000":
@@ -178,81 +174,127 @@ func inWords(config *pgx.ConnConfig, err error) string {
 	return oneSentence(err)
 }
 
-// oneSentence is what an error says, which for several hosts, or with and without TLS, are several lines.
+// oneSentence returns the text of an error on one line. pgx reports each host, and each try with and without
+// TLS, on a line of its own.
 func oneSentence(err error) string {
 	head, tries, _ := strings.Cut(err.Error(), ":\n\t")
 	lines := slices.Compact(strings.Split(tries, "\n\t"))
 	return strings.TrimSuffix(head+": "+strings.Join(lines, "; "), ": ")
 }
 
-// migratePostgres brings the schema up to date, on a connection of its own: who alters a large table
-// may be silent for long. It reports whether there is a pooler such as PgBouncer in between.
+// migratePostgres migrates the schema, on its own connection without a deadline, since altering a large table
+// may take long. It reports whether there is a pooler such as PgBouncer in between.
 func migratePostgres(ctx context.Context, config *pgx.ConnConfig) (pooled bool, err error) {
-	// A pooler may give every statement to another connection, which does not know what was prepared.
+	// A pooler may send each statement to another connection, which lacks the prepared statements.
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return false, err
 	}
-	var pid uint32
-	err = conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid)
-	pooled = pid != conn.PgConn().PID() // the greeting was not from who answers
+	pooled, err = isPooled(ctx, conn)
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
 		return false, err
 	}
 
 	conns := stdlib.OpenDB(*config)
 	conns.SetMaxOpenConns(1)
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
+	opened, err := gorm.Open(postgres.New(postgres.Config{Conn: conns}), options())
 	if err == nil {
-		err = migrateAlone(db.WithContext(ctx))
+		err = migrateLocked(opened.WithContext(ctx))
 	}
-	for try := 1; try < migrationTries && inTheWay(err); try++ {
-		err = migrateAlone(db.WithContext(ctx))
+	for try := 1; try < migrationTries && isMigrationConflict(err); try++ {
+		err = migrateLocked(opened.WithContext(ctx))
 	}
 	return pooled, errors.Join(err, conns.Close())
 }
 
+// isPooled reports whether there is a pooler between us and the server.
+func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var pid uint32
+	err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid)
+	return pid != conn.PgConn().PID(), err // the startup message and the reply came from different backends
+}
+
 const migrationTries = 5
 
-func migrateAlone(db *gorm.DB) error {
+func migrateLocked(db *gorm.DB) error {
 	return db.Transaction(func(tx *gorm.DB) error {
 		if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", migrationLock).Error; err != nil {
 			return err
 		}
 		return migrate(tx)
-	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // who has waited sees what was done meanwhile
+	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // to see what was committed while waiting for the lock
 }
 
-// inTheWay reports whether a migration failed only because of others: those who use the tables that it
-// alters, or migrate them too, where the database knows no such lock.
-func inTheWay(err error) bool {
+// isMigrationConflict reports whether a migration failed only because of concurrent transactions: those that
+// use the tables, or other migrations, on a database where advisory locks have no effect.
+func isMigrationConflict(err error) bool {
 	var failure *pgconn.PgError
 	return errors.As(err, &failure) && slices.Contains([]string{
 		"40001", "40P01", // serialization failure, deadlock
-		"23505", "42P07", // it is there already
+		"23505", "42P07", // unique violation, duplicate table
 	}, failure.Code)
 }
 
-// migrationLock is a number that nobody else is likely to lock: "latchkey" in ASCII.
+// migrationLock is the key of the advisory lock: "latchkey" in ASCII.
 const migrationLock = 0x6c617463686b6579
 
-// impatiently makes every connection one whose server must answer within answerWithin.
-func impatiently(dial pgconn.DialFunc) pgconn.DialFunc {
+// withDeadline returns a dial function for connections whose server must respond within answerTimeout.
+func withDeadline(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return impatient{conn}, nil
+		return deadlineConn{conn}, nil
 	}
 }
 
-type impatient struct{ net.Conn }
+type deadlineConn struct{ net.Conn }
 
-func (c impatient) Write(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+func (c deadlineConn) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
+}
+
+// lockWrites does nothing: PostgreSQL has concurrent writers.
+func (e *postgresEngine) lockWrites(context.Context) (unlock func(), err error) {
+	return func() {}, nil
+}
+
+// txOptions overrides the server's default: after waiting for a lock, a transaction must see what was
+// committed.
+func (e *postgresEngine) txOptions() *sql.TxOptions {
+	return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+}
+
+func (e *postgresEngine) checkFile() error { return nil }
+
+// lockNamed locks a row, since not every database that speaks PostgreSQL's protocol has advisory locks.
+func (e *postgresEngine) lockNamed(tx *gorm.DB, name string) error {
+	return tx.Exec("INSERT INTO locks (name, locked_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET locked_at = excluded.locked_at",
+		name, time.Now().UTC()).Error
+}
+
+func (e *postgresEngine) connections() Connections {
+	stat := e.pool.Stat()
+	return Connections{InUse: int(stat.AcquiredConns()), Idle: int(stat.IdleConns()), Limit: int(stat.MaxConns())}
+}
+
+// readRow bypasses database/sql.
+func (e *postgresEngine) readRow(ctx context.Context, query string, key []byte, dest []any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	for i := range dest {
+		if id, ok := dest[i].(*uuid.UUID); ok {
+			dest[i] = (*[16]byte)(id) // which pgx scans in binary; a uuid.UUID would be parsed from text
+		}
+	}
+	err := e.pool.QueryRow(ctx, query, key).Scan(dest...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return gorm.ErrRecordNotFound
+	}
+	return err
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/db"
-	"latchkey/db/pgtest"
+	"latchkey/test/kit"
 )
 
 // An operator reads these at the first start. Whoever looks into a log must not learn a password by them.
 func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
-	server := pgtest.Start(t)
+	server := kit.StartPostgres(t)
 	server.Exec(t, "CREATE ROLE latchkey LOGIN PASSWORD 'not that one'")
 	server.Stop(t)
 	rules := "host all latchkey 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n"
@@ -27,7 +27,7 @@ func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 	at := fmt.Sprintf("127.0.0.1:%d", server.Port)
 
 	for dsn, want := range map[string]string{
-		"postgres://latchkey:S3cret@" + at + "/postgres":                         "open the database postgres on 127.0.0.1: the server does not take the password of latchkey",
+		"postgres://latchkey:S3cret@" + at + "/postgres":                         "open the database postgres on 127.0.0.1: the server rejected the password of latchkey",
 		"postgres://stranger:S3cret@" + at + "/postgres":                         "the server does not let stranger in (no pg_hba.conf entry",
 		"postgres://postgres:S3cret@" + at + "/nothing":                          "CREATE DATABASE nothing OWNER postgres",
 		"postgres://postgres:S3cret@" + at + "/postgres?sslmode=verify-full":     "the server has no TLS",
@@ -43,7 +43,7 @@ func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 			require.NotContains(t, err.Error(), "S3cret")
 			require.NotContains(t, err.Error(), "\n")
 
-			_, err = db.Look(t.Context(), dsn)
+			_, err = db.OpenReadOnly(t.Context(), dsn)
 			require.ErrorContains(t, err, want)
 			require.NotContains(t, err.Error(), "S3cret")
 		})

@@ -15,42 +15,39 @@ import (
 	"gorm.io/gorm"
 	driver "modernc.org/sqlite" // registers itself as "sqlite"
 	lib "modernc.org/sqlite/lib"
-
-	"latchkey/db/lookup"
 )
 
 // maxConns bounds the open connections to a SQLite file, and with them the memory for its page
 // caches (1 MiB each). Readers do not wait for one another; writers always do.
 const maxConns = 8
 
-// busyTimeout is how long one process waits for another that writes.
+// busyTimeout is how long SQLite waits for the locks of other processes.
 const busyTimeout = 5 * time.Second
 
-// SQLite is GORM's dialect for SQLite, with the file that is open.
-type SQLite struct {
-	sqlite.Dialector
-	file   *file
-	lookup *lookup.Pool
+// maxStatements is the size of each connection's cache of prepared statements. There may be any number of
+// statements, since the text of one with a list depends on the list's length.
+const maxStatements = 200
+
+// sqliteEngine is the engine of a SQLite file.
+type sqliteEngine struct {
+	file *file
+	pool *sql.DB
+	rows *rowReader
+	// writeLock serializes writes. SQLite has one writer at a time, and waits for its lock by polling, which
+	// is unfair: some writers would never get it.
+	writeLock chan struct{}
 }
 
-// Lookup is for who needs a row sooner than GORM has it.
-func (s *SQLite) Lookup() *lookup.Pool { return s.lookup }
-
-// InPlace returns an error while the file that is open is not the one that is found at its path.
-// SQLite does not care: it goes on with the one that it has, and all that it writes is lost with the
-// process.
-func (s *SQLite) InPlace() error { return s.file.inPlace() }
-
-func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error) {
+func openSQLite(ctx context.Context, path string, create bool) (*DB, error) {
 	path, err := filepath.Abs(path) // so that ":memory:" is a file as well
 	if err != nil {
-		return nil, opening(path, err)
+		return nil, openError(path, err)
 	}
 	flags := 0
 	if create {
 		flags = os.O_CREATE
 	}
-	found, err := find(path, flags)
+	found, err := findFile(path, flags)
 	if errors.Is(err, fs.ErrNotExist) && !create {
 		return nil, fmt.Errorf("there is no database at %s: check the path", path)
 	}
@@ -59,28 +56,32 @@ func openSQLite(ctx context.Context, path string, create bool) (*gorm.DB, error)
 	}
 	connections, err := driver.NewConnector(sqliteDSN(path, "journal_mode(WAL)"))
 	if err != nil {
-		return nil, opening(path, err)
+		return nil, openError(path, err)
 	}
 	pool := sql.OpenDB(connector{connections, found})
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	if err := connect(ctx, pool); err != nil {
-		return nil, errors.Join(opening(path, err), pool.Close())
+		return nil, errors.Join(openError(path, err), pool.Close())
 	}
 	config := options()
-	config.PrepareStmt = true
-	db, err := gorm.Open(&SQLite{sqlite.Dialector{Conn: pool}, found, lookup.New(path, busyTimeout, found.same)}, config)
+	config.PrepareStmt, config.PrepareStmtMaxSize = true, maxStatements
+	opened, err := gorm.Open(&sqlite.Dialector{Conn: pool}, config)
 	if err != nil {
-		return nil, errors.Join(opening(path, err), pool.Close())
+		return nil, errors.Join(openError(path, err), pool.Close())
 	}
-	if err := migrate(db.WithContext(ctx)); err != nil {
+	if err := migrate(opened.WithContext(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the database %s up to date: %w", path, err), pool.Close())
 	}
-	return db, nil
+	rows := newRowReader(found)
+	return &DB{
+		Reader: Reader{gorm: opened, pool: pool, close: func() error { return errors.Join(rows.Close(), pool.Close()) }},
+		engine: &sqliteEngine{file: found, pool: pool, rows: rows, writeLock: make(chan struct{}, 1)},
+	}, nil
 }
 
-// connect opens the first connection. It is patient on its own, since turning a new file to WAL
-// fails where another process is about to do the same, whatever the busy timeout.
+// connect opens the first connection. It retries for up to busyTimeout, since SQLite itself doesn't wait
+// here: switching a new file to WAL fails while another process does the same.
 func connect(ctx context.Context, pool *sql.DB) error {
 	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
 	defer cancel()
@@ -98,24 +99,57 @@ func connect(ctx context.Context, pool *sql.DB) error {
 	}
 }
 
-// sqliteDSN is what the driver opens a file by, with these pragmas besides those of every connection.
+// sqliteDSN returns the DSN of a file, with these pragmas in addition to those of every connection.
 func sqliteDSN(path string, pragmas ...string) string {
 	options := url.Values{
-		"mode": {"rw"}, // a file that has gone is not to come back empty
+		"mode": {"rw"}, // don't recreate a removed file
 		"_pragma": append([]string{
-			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it holds for the others
-			"synchronous(FULL)", // an answered logout survives a power cut
+			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first, so that it applies to the others
+			"synchronous(FULL)", // so that a logout, once answered, survives a power cut
 			"foreign_keys(1)",
-			"journal_size_limit(16777216)", // bytes; a log that once had to be longer is cut back to that
+			"journal_size_limit(16777216)", // bytes; a log that has grown longer is truncated to this
 			"cache_size(-1024)",            // KiB; the system's cache has the rest
 		}, pragmas...),
-		// A transaction that means to write waits for its turn at its start, where the busy
-		// timeout helps, and not in its middle, where SQLite can only refuse.
+		// A write transaction takes the lock at its start, where the busy timeout applies, and not at
+		// its first write, where SQLite may fail immediately.
 		"_txlock": {"immediate"},
-		// Times are stored as microseconds since 1970, which takes a quarter of the room of a text
-		// and none of the time to parse it.
+		// Times are stored as microseconds since 1970: a quarter of the size of text, and no parsing.
 		"_time_integer_format": {"unix_micro"},
 		"_inttotime":           {"1"},
 	}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
+}
+
+func (e *sqliteEngine) lockWrites(ctx context.Context) (unlock func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	select {
+	case e.writeLock <- struct{}{}:
+		return func() { <-e.writeLock }, nil
+	case <-waiting.Done():
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, ErrBusy
+	}
+}
+
+func (e *sqliteEngine) txOptions() *sql.TxOptions { return nil }
+
+func (e *sqliteEngine) checkFile() error { return e.file.check() }
+
+// lockNamed has nothing to do: there is one writer at a time.
+func (e *sqliteEngine) lockNamed(*gorm.DB, string) error { return nil }
+
+func (e *sqliteEngine) notify(context.Context, string) {}
+
+func (e *sqliteEngine) listen(context.Context, string, func()) error { return nil }
+
+func (e *sqliteEngine) connections() Connections {
+	stats := e.pool.Stats()
+	return Connections{InUse: stats.InUse, Idle: stats.Idle, Limit: stats.MaxOpenConnections}
+}
+
+func (e *sqliteEngine) readRow(ctx context.Context, query string, key []byte, dest []any) error {
+	return e.rows.read(ctx, query, key, dest)
 }

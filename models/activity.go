@@ -10,9 +10,11 @@ import (
 	"github.com/gofrs/uuid/v5"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db"
 )
 
-// Failure is sign-ins to an account that failed, in one place and within an hour.
+// Failure counts the failed sign-ins to an account from one IP address and user agent within an hour.
 type Failure struct {
 	ID         uuid.UUID
 	IdentityID uuid.UUID
@@ -27,10 +29,10 @@ type Failure struct {
 type Activity struct {
 	At        time.Time
 	Kind      ActivityKind
-	Reason    Reason    // of an end
-	SessionID uuid.UUID // of a sign-in or an end
-	Count     int       // of failures
-	IPAddress string    // where the session was started, or the failures came from
+	Reason    Reason    // why the session ended; set for SessionEnded only
+	SessionID uuid.UUID // uuid.Nil for SignInFailed
+	Count     int       // number of failures; 0 for other kinds
+	IPAddress string    // where the session started, or where the failures came from
 	UserAgent string
 }
 
@@ -44,66 +46,68 @@ const (
 	SessionEnded ActivityKind = "ended"
 )
 
-// Activities is what has happened to the accounts: sign-ins and ends are read from the sessions
-// themselves, and so can't disagree with them; failures have a table of their own.
+// Activities is the history of the accounts. Sign-ins and ends are read from the sessions themselves,
+// so they can't disagree with them; failures have their own table.
 type Activities struct{ table }
 
 const (
-	// failureSpan is the time within which failures in one place are counted as one entry.
+	// failureSpan is the window in which failures from one place are counted as one entry.
 	failureSpan = time.Hour
-	// maxFailures bounds what somebody who keeps failing can fill the database with.
+	// maxFailures is how many entries are kept per account, so that repeated failures can't fill the
+	// database.
 	maxFailures = 200
 )
 
-// NoteFailure notes that a sign-in to an account failed.
-func (s Activities) NoteFailure(ctx context.Context, f Failure) error {
+// RecordFailure records a failed sign-in to the account f.IdentityID at f.LastAt. It returns ErrNotFound
+// if there is no such account.
+func (s Activities) RecordFailure(ctx context.Context, f Failure) error {
 	id, err := uuid.NewV4()
 	if err != nil {
-		return fmt.Errorf("note a failure: %w", err)
+		return fmt.Errorf("record a failure: %w", err)
 	}
 	at := f.LastAt.UTC().Truncate(time.Microsecond)
 	f.ID, f.FirstAt, f.LastAt, f.Count = id, at, at, 1
-	err = s.write(ctx, func(tx *gorm.DB) error {
-		// An account that was deleted meanwhile has nobody to tell. The lock has others, where writers run
-		// side by side, find the entry that they are to count on.
-		_, err := gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", f.IdentityID).Take(ctx)
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		// The account may have been deleted meanwhile. On PostgreSQL the lock makes concurrent writers
+		// find, and count on, the entry that this one creates.
+		_, err := gorm.G[Identity](tx.DB, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ? AND "+there, f.IdentityID).Take(ctx)
 		if err != nil {
 			return err
 		}
-		n, err := gorm.G[Failure](tx).Where("identity_id = ? AND ip_address = ? AND user_agent = ? AND first_at > ?",
+		n, err := gorm.G[Failure](tx.DB).Where("identity_id = ? AND ip_address = ? AND user_agent = ? AND first_at > ?",
 			f.IdentityID, f.IPAddress, f.UserAgent, at.Add(-failureSpan)).
 			Set(set("count", gorm.Expr("count + 1")), set("last_at", at)).Update(ctx)
 		if err != nil || n > 0 {
 			return err
 		}
-		if err := gorm.G[Failure](tx).Create(ctx, &f); err != nil {
+		if err := gorm.G[Failure](tx.DB).Create(ctx, &f); err != nil {
 			return err
 		}
-		_, err = gorm.G[Failure](tx).Where(`identity_id = ? AND id NOT IN
+		_, err = gorm.G[Failure](tx.DB).Where(`identity_id = ? AND id NOT IN
 			(SELECT id FROM failures WHERE identity_id = ? ORDER BY last_at DESC LIMIT ?)`,
 			f.IdentityID, f.IdentityID, maxFailures).Delete(ctx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("note a failure: %w", notFound(err))
+		return fmt.Errorf("record a failure: %w", notFound(err))
 	}
 	return nil
 }
 
-// Of returns a person's activities since a time, the newest first, limit at most.
+// Of returns up to limit activities of a person since a time, newest first.
 func (s Activities) Of(ctx context.Context, person uuid.UUID, since time.Time, limit int) ([]Activity, error) {
 	since = since.UTC()
-	started, err := gorm.G[Session](s.db).Where("identity_id = ? AND authenticated_at > ?", person, since).
+	started, err := gorm.G[Session](s.db.Query(ctx)).Where("identity_id = ? AND authenticated_at > ?", person, since).
 		Order("authenticated_at DESC").Limit(limit).Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list sign-ins: %w", err)
 	}
-	ended, err := gorm.G[Session](s.db).Where("identity_id = ? AND expires_at > ? AND expires_at <= ?", person, since, s.now()).
+	ended, err := gorm.G[Session](s.db.Query(ctx)).Where("identity_id = ? AND expires_at > ? AND expires_at <= ?", person, since, s.now()).
 		Order("expires_at DESC").Limit(limit).Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list ends: %w", err)
 	}
-	failures, err := gorm.G[Failure](s.db).Where("identity_id = ? AND last_at > ?", person, since).
+	failures, err := gorm.G[Failure](s.db.Query(ctx)).Where("identity_id = ? AND last_at > ?", person, since).
 		Order("last_at DESC").Limit(limit).Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list failures: %w", err)
@@ -124,10 +128,10 @@ func (s Activities) Of(ctx context.Context, person uuid.UUID, since time.Time, l
 	return all[:min(limit, len(all))], nil
 }
 
-// PruneFailures removes up to limit failures from before a time; it returns how many.
+// PruneFailures removes up to limit failures older than before and returns how many it removed.
 func (s Activities) PruneFailures(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Failure](tx).Where("id IN (SELECT id FROM failures WHERE last_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[Failure](tx.DB).Where("id IN (SELECT id FROM failures WHERE last_at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("remove old failures: %w", err)

@@ -15,7 +15,7 @@ import (
 // fail notes a failed sign-in, now, from an address.
 func (w *world) fail(person models.Identity, address string) {
 	w.t.Helper()
-	require.NoError(w.t, w.Activities.NoteFailure(w.t.Context(),
+	require.NoError(w.t, w.Activities.RecordFailure(w.t.Context(),
 		models.Failure{IdentityID: person.ID, LastAt: w.now, IPAddress: address, UserAgent: "Firefox"}))
 }
 
@@ -55,7 +55,7 @@ func TestFailuresAtOnceAreAllCounted(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada@example.com")
 	require.NoError(t, errors.Join(together(20, func(int) error {
-		return w.Activities.NoteFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7", UserAgent: "Firefox"})
+		return w.Activities.RecordFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7", UserAgent: "Firefox"})
 	})...))
 	found := w.activities(ada, time.Hour, 10)
 	require.Len(t, found, 1)
@@ -87,7 +87,7 @@ func TestFailureOfNobodyIsNotFound(t *testing.T) {
 	ada := w.person("ada@example.com")
 	require.NoError(t, w.Identities.Delete(t.Context(), ada.ID))
 	for _, id := range []uuid.UUID{uuid.Nil, ada.ID} {
-		err := w.Activities.NoteFailure(t.Context(), models.Failure{IdentityID: id, LastAt: w.now})
+		err := w.Activities.RecordFailure(t.Context(), models.Failure{IdentityID: id, LastAt: w.now})
 		require.ErrorIs(t, err, models.ErrNotFound)
 	}
 }

@@ -10,49 +10,51 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db"
 )
 
-// Attempt counts the wrong passwords of one source or for one account.
+// Attempt counts the failures under one key, such as a network or an account.
 type Attempt struct {
-	Key      []byte // a hash: no address of anybody is kept in the clear
+	Key      []byte // SHA-256 of Limit.Key, so that no address is stored in the clear
 	Failures int
 	RetryAt  time.Time
 	ForgetAt time.Time
 }
 
-// Limit is how often one thing may go wrong.
+// Limit says how many failures are allowed under a key.
 type Limit struct {
 	Key  string
 	Free int           // failures before the first wait
 	Most time.Duration // the longest wait
-	// SparesFirst keeps this limit from holding up the first try of a source, so that whoever
-	// keeps failing elsewhere does not keep everybody out.
+	// SparesFirst exempts the first attempt of each source from this limit, so that an attacker
+	// elsewhere can't lock everybody out.
 	SparesFirst bool
 }
 
-// forgetAfter is how long failures are remembered after the first of them. Not after the last: in
-// a network of many people somebody is always mistyping, and would bring them all to a halt.
+// forgetAfter is how long failures are remembered, from the first one. Counting from the last would
+// never reset a large network, where somebody is always mistyping, and would block all of it.
 const forgetAfter = 24 * time.Hour
 
-// Attempts counts failures, and makes each one past the free ones wait twice as long as the one
-// before, from a second up to the limit's most.
+// Attempts counts failures. Each failure past Limit.Free doubles the wait before the next attempt, from
+// one second up to Limit.Most.
 type Attempts struct{ table }
 
-// errWait rolls back, so that who has to wait leaves no rows behind.
+// errWait rolls the transaction back, so that a refused attempt leaves no rows behind.
 var errWait = errors.New("wait")
 
-// Take counts an attempt against the limit of its source and all others, as if it had failed, so
-// that attempts made side by side cannot outrun the count. While one of the limits waits it counts
-// nothing and returns for how long.
+// Take counts an attempt as a failure against the limit of its source and all others. It does so before
+// the outcome is known, so that concurrent attempts can't exceed the limits; see Succeeded. If any of
+// the limits requires a wait, Take counts nothing and returns the time left.
 func (s Attempts) Take(ctx context.Context, source Limit, others ...Limit) (wait time.Duration, err error) {
 	limits := append([]Limit{source}, others...)
-	// Who has to wait is told so without a turn to write, which others need.
-	counts, err := s.counts(ctx, s.db, limits)
+	// Refuse without taking the write lock if possible.
+	counts, err := s.counts(ctx, s.db.Query(ctx), limits)
 	if err == nil {
 		wait = waitOf(counts, limits, s.now())
 	}
 	if err == nil && wait == 0 {
-		err = s.write(ctx, func(tx *gorm.DB) error {
+		err = s.db.Write(ctx, func(tx *db.Tx) error {
 			wait, err = s.count(ctx, tx, limits)
 			return err
 		})
@@ -64,18 +66,18 @@ func (s Attempts) Take(ctx context.Context, source Limit, others ...Limit) (wait
 }
 
 // count adds a failure to each limit, or returns errWait with the wait.
-func (s Attempts) count(ctx context.Context, tx *gorm.DB, limits []Limit) (time.Duration, error) {
+func (s Attempts) count(ctx context.Context, tx *db.Tx, limits []Limit) (time.Duration, error) {
 	now := s.now()
 	rows := make([]Attempt, len(limits))
 	for i, limit := range limits {
 		rows[i] = Attempt{Key: hashKey(limit.Key), RetryAt: now, ForgetAt: now.Add(forgetAfter)}
 	}
-	// Rows are made first where there are none, so that on every database there is one to lock.
-	err := gorm.G[Attempt](tx, clause.OnConflict{DoNothing: true}).CreateInBatches(ctx, &rows, len(rows))
+	// Insert the missing rows first, so that there is a row to lock on every database.
+	err := gorm.G[Attempt](tx.DB, clause.OnConflict{DoNothing: true}).CreateInBatches(ctx, &rows, len(rows))
 	if err != nil {
 		return 0, err
 	}
-	counts, err := s.counts(ctx, tx, limits, clause.Locking{Strength: clause.LockingStrengthUpdate})
+	counts, err := s.counts(ctx, tx.DB, limits, clause.Locking{Strength: clause.LockingStrengthUpdate})
 	if err != nil {
 		return 0, err
 	}
@@ -87,7 +89,7 @@ func (s Attempts) count(ctx context.Context, tx *gorm.DB, limits []Limit) (time.
 		if counts[i].Failures > 0 && counts[i].ForgetAt.Before(forget) {
 			forget = counts[i].ForgetAt
 		}
-		_, err := gorm.G[Attempt](tx).Where("key = ?", hashKey(limit.Key)).Set(set("failures", failures),
+		_, err := gorm.G[Attempt](tx.DB).Where("key = ?", hashKey(limit.Key)).Set(set("failures", failures),
 			set("retry_at", now.Add(pause(failures-limit.Free, limit.Most))), set("forget_at", forget)).Update(ctx)
 		if err != nil {
 			return 0, err
@@ -96,13 +98,13 @@ func (s Attempts) count(ctx context.Context, tx *gorm.DB, limits []Limit) (time.
 	return 0, nil
 }
 
-// counts returns what is counted for each limit, zero values where nothing is.
-func (s Attempts) counts(ctx context.Context, db *gorm.DB, limits []Limit, lock ...clause.Expression) ([]Attempt, error) {
+// counts returns the stored count for each limit, or the zero value if there is none.
+func (s Attempts) counts(ctx context.Context, from *gorm.DB, limits []Limit, lock ...clause.Expression) ([]Attempt, error) {
 	keys := make([]string, len(limits))
 	for i, limit := range limits {
 		keys[i] = limit.Key
 	}
-	found, err := gorm.G[Attempt](db, lock...).Where("key IN ? AND forget_at > ?", hashKeys(keys), s.now()).Order("key").Find(ctx)
+	found, err := gorm.G[Attempt](from, lock...).Where("key IN ? AND forget_at > ?", hashKeys(keys), s.now()).Order("key").Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,13 +119,14 @@ func (s Attempts) counts(ctx context.Context, db *gorm.DB, limits []Limit, lock 
 	return counts, nil
 }
 
-// waitOf returns the longest of the waits; counts are those of the limits, the source's first.
+// waitOf returns the longest wait that the limits require. counts and limits correspond; the source's
+// limit comes first.
 func waitOf(counts []Attempt, limits []Limit, now time.Time) (wait time.Duration) {
 	for i, limit := range limits {
 		if counts[i].Failures <= limit.Free || limit.SparesFirst && counts[0].Failures == 0 {
 			continue
 		}
-		wait = max(wait, left(counts[i].RetryAt.Sub(now), pause(counts[i].Failures-limit.Free, limit.Most)))
+		wait = max(wait, remaining(counts[i].RetryAt.Sub(now), pause(counts[i].Failures-limit.Free, limit.Most)))
 	}
 	return wait
 }
@@ -131,13 +134,13 @@ func waitOf(counts []Attempt, limits []Limit, now time.Time) (wait time.Duration
 // clockSkew is how far apart the clocks of instances may be.
 const clockSkew = time.Minute
 
-// left is what is left of a wait. A clock that was set back must not lengthen it: where it seems longer
-// than it was, it is as long as it was, and over where it seems longer by more than clocks differ.
-func left(seeming, was time.Duration) time.Duration {
-	if seeming > was+clockSkew {
+// remaining returns what is left of a wait of the given length. If the clock was set back, left exceeds
+// total: then the wait is capped at total, or dropped if the difference exceeds clockSkew.
+func remaining(left, total time.Duration) time.Duration {
+	if left > total+clockSkew {
 		return 0
 	}
-	return min(seeming, was)
+	return min(left, total)
 }
 
 // pause is the wait after the nth failure past the free ones.
@@ -145,18 +148,19 @@ func pause(n int, most time.Duration) time.Duration {
 	if n <= 0 {
 		return 0
 	}
-	const doublings = 20 // past any limit's most; keeps the shift from overflowing
+	const doublings = 20 // beyond every Limit.Most; keeps the shift from overflowing
 	return min(time.Second<<min(n-1, doublings), most)
 }
 
-// Succeeded takes back what Take counted: forgotten are cleared, taken back are less by one.
+// Succeeded undoes what Take counted: it clears the counts of the forgotten keys, and lowers those of
+// the takenBack keys by one.
 func (s Attempts) Succeeded(ctx context.Context, forgotten, takenBack []string) error {
-	err := s.write(ctx, func(tx *gorm.DB) error {
-		_, err := gorm.G[Attempt](tx).Where("key IN ? OR key IN ? AND failures <= 1", hashKeys(forgotten), hashKeys(takenBack)).Delete(ctx)
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := gorm.G[Attempt](tx.DB).Where("key IN ? OR key IN ? AND failures <= 1", hashKeys(forgotten), hashKeys(takenBack)).Delete(ctx)
 		if err != nil {
 			return err
 		}
-		_, err = gorm.G[Attempt](tx).Where("key IN ?", hashKeys(takenBack)).
+		_, err = gorm.G[Attempt](tx.DB).Where("key IN ?", hashKeys(takenBack)).
 			Set(set("failures", gorm.Expr("failures - 1"))).Update(ctx)
 		return err
 	})
@@ -166,10 +170,10 @@ func (s Attempts) Succeeded(ctx context.Context, forgotten, takenBack []string) 
 	return nil
 }
 
-// Prune removes up to limit counts that are due to be forgotten; it returns how many.
+// Prune removes up to limit expired counts and returns how many it removed.
 func (s Attempts) Prune(ctx context.Context, limit int) (int, error) {
-	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Attempt](tx).
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[Attempt](tx.DB).
 			Where("key IN (SELECT key FROM attempts WHERE forget_at < ? LIMIT ?)", s.now(), limit).Delete(ctx)
 	})
 	if err != nil {

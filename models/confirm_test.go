@@ -15,7 +15,7 @@ func TestConfirmedSessionHasANewTokenAlone(t *testing.T) {
 	before := w.start(w.person("ada@example.com"))
 	w.now = w.now.Add(30 * time.Minute)
 
-	now, err := w.Sessions.Confirm(t.Context(), before, hash)
+	now, err := w.Sessions.Confirm(t.Context(), before, w.proof(*before.Identity))
 
 	require.NoError(t, err)
 	require.Len(t, now.Token, 26)
@@ -37,20 +37,28 @@ func TestConfirmRefusals(t *testing.T) {
 		"ended": {func(w *world, v models.Session) error {
 			return w.Sessions.End(w.t.Context(), v.ID, models.EndedByLogout)
 		}, models.ErrNotFound},
+		"ended with others": {func(w *world, v models.Session) error {
+			_, err := w.Sessions.EndAll(w.t.Context(), v.IdentityID)
+			return err
+		}, models.ErrNotFound},
 		"expired":  {func(w *world, _ models.Session) error { w.now = w.now.Add(time.Hour); return nil }, models.ErrNotFound},
 		"disabled": {func(w *world, v models.Session) error { return w.Identities.Disable(w.t.Context(), v.IdentityID) }, models.ErrChanged},
 		"deleted":  {func(w *world, v models.Session) error { return w.Identities.Delete(w.t.Context(), v.IdentityID) }, models.ErrChanged},
 		"another password": {func(w *world, v models.Session) error {
-			_, err := w.Identities.SetPassword(w.t.Context(), v.IdentityID, models.PasswordChange{Hash: "another"})
-			return err
+			w.setPassword(*v.Identity, "another", false)
+			return nil
+		}, models.ErrChanged},
+		"no password": {func(w *world, v models.Session) error {
+			return w.Credentials.Remove(w.t.Context(), v.IdentityID, w.password(*v.Identity).ID)
 		}, models.ErrChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			session := w.start(w.person("ada@example.com"))
+			proof := w.proof(*session.Identity)
 			require.NoError(t, c.change(w, session))
 
-			_, err := w.Sessions.Confirm(t.Context(), session, hash)
+			_, err := w.Sessions.Confirm(t.Context(), session, proof)
 
 			require.ErrorIs(t, err, c.want)
 		})
@@ -60,9 +68,10 @@ func TestConfirmRefusals(t *testing.T) {
 func TestConfirmedByManyAtOnceHasOneToken(t *testing.T) {
 	w := newWorld(t)
 	session := w.start(w.person("ada@example.com"))
+	proof := w.proof(*session.Identity)
 	sessions := make([]models.Session, 6)
 	for _, err := range together(len(sessions), func(i int) (err error) {
-		sessions[i], err = w.Sessions.Confirm(t.Context(), session, hash)
+		sessions[i], err = w.Sessions.Confirm(t.Context(), session, proof)
 		return err
 	}) {
 		require.NoError(t, err)
@@ -93,53 +102,4 @@ func TestByID(t *testing.T) {
 		_, err = w.Sessions.ByID(t.Context(), id)
 		require.ErrorIs(t, err, models.ErrNotFound)
 	}
-}
-
-func TestEndEverywhere(t *testing.T) {
-	w := newWorld(t)
-	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
-	expired := w.start(ada)
-	w.now = w.now.Add(2 * time.Hour)
-	here, there, bobs := w.start(ada), w.start(ada), w.start(bob)
-
-	n, err := w.Sessions.EndEverywhere(t.Context(), ada.ID, here.ID)
-
-	require.NoError(t, err)
-	require.Equal(t, 1, n, "neither this one nor what had expired is counted")
-	for session, want := range map[string]models.Reason{
-		here.Token: models.EndedByLogout, there.Token: models.EndedByPerson, expired.Token: models.Expired, bobs.Token: "",
-	} {
-		stored, err := w.Sessions.ByToken(t.Context(), session)
-		require.NoError(t, err)
-		require.Equal(t, want, stored.EndReason)
-	}
-	n, err = w.Sessions.EndEverywhere(t.Context(), ada.ID, here.ID)
-	require.NoError(t, err)
-	require.Zero(t, n)
-	n, err = w.Sessions.EndEverywhere(t.Context(), ada.ID, bobs.ID)
-	require.NoError(t, err)
-	require.Zero(t, n)
-	require.True(t, w.active(bobs), "nobody else's")
-}
-
-func TestEndOlder(t *testing.T) {
-	w := newWorld(t)
-	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
-	before, same, bobs := w.start(ada), w.start(ada), w.start(bob)
-	at := w.now
-	w.now = w.now.Add(time.Microsecond)
-	later := w.start(ada)
-
-	n, err := w.Sessions.CountOlder(t.Context(), ada.ID, at)
-	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	n, err = w.Sessions.EndOlder(t.Context(), ada.ID, at)
-	require.NoError(t, err)
-	require.Equal(t, 2, n)
-
-	require.Equal(t, []bool{false, false, true, true}, []bool{w.active(before), w.active(same), w.active(later), w.active(bobs)})
-	require.Equal(t, models.EndedByPerson, w.stored(before).EndReason)
-	n, err = w.Sessions.CountOlder(t.Context(), ada.ID, at)
-	require.NoError(t, err)
-	require.Zero(t, n)
 }

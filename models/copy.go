@@ -2,14 +2,15 @@ package models
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"latchkey/db"
 )
 
-// ErrNotEmpty means that there is something already where a copy was to go.
+// ErrNotEmpty means that the target of a copy already contains data.
 var ErrNotEmpty = errors.New("the target is not empty")
 
 // Copied is how many rows of a table were copied.
@@ -18,45 +19,43 @@ type Copied struct {
 	Rows  int
 }
 
-// Copy copies all that is stored from one database to another, of either kind, which must be empty.
-// Nobody can write to the one that is copied meanwhile. It copies all or nothing.
-func Copy(ctx context.Context, from, to *gorm.DB) ([]Copied, error) {
+// Copy copies the whole contents of one database to another, which may be of the other kind. It copies a
+// consistent snapshot, all or nothing; a SQLite source can't be written to meanwhile. It returns
+// ErrNotEmpty if the target contains data.
+func Copy(ctx context.Context, from, to *db.DB) ([]Copied, error) {
 	var all []Copied
-	err := from.WithContext(ctx).Transaction(func(from *gorm.DB) error {
-		return to.WithContext(ctx).Transaction(func(to *gorm.DB) error {
-			// What others refer to comes first.
-			for _, table := range []struct {
-				name string
-				copy func(ctx context.Context, name string, from, to *gorm.DB) (int, error)
-			}{
-				{"identities", copyTable[Identity]}, {"credentials", copyTable[Credential]}, {"sessions", copyTable[Session]},
-				{"failures", copyTable[Failure]}, {"ends", copyTable[End]}, {"apps", copyTable[App]},
-				{"deliveries", copyTable[Delivery]}, {"attempts", copyTable[Attempt]},
-				{"signing_keys", copyTable[SigningKey]}, {"secrets", copyTable[Secret]},
-			} {
-				n, err := table.copy(ctx, table.name, from, to)
-				if err != nil {
-					return fmt.Errorf("copy %s: %w", table.name, err)
-				}
-				all = append(all, Copied{table.name, n})
+	err := db.Copy(ctx, from, to, func(from, to *db.Tx) error {
+		// In the order of their foreign keys.
+		for _, table := range []struct {
+			name string
+			copy func(ctx context.Context, name string, from, to *db.Tx) (int, error)
+		}{
+			{"identities", copyTable[Identity]}, {"addresses", copyTable[Address]}, {"credentials", copyTable[Credential]}, {"sessions", copyTable[Session]}, {"sweeps", copyTable[Sweep]},
+			{"failures", copyTable[Failure]}, {"ends", copyTable[End]}, {"apps", copyTable[App]},
+			{"deliveries", copyTable[Delivery]}, {"attempts", copyTable[Attempt]},
+			{"signing_keys", copyTable[SigningKey]}, {"secrets", copyTable[Secret]}, {"single_use_values", copyTable[SingleUseValue]},
+		} {
+			n, err := table.copy(ctx, table.name, from, to)
+			if err != nil {
+				return fmt.Errorf("copy %s: %w", table.name, err)
 			}
-			return nil
-		})
-		// On SQLite a transaction that may write keeps all others from it; elsewhere this is what
-		// shows all tables as they were at one time.
-	}, &sql.TxOptions{Isolation: sql.LevelSerializable})
+			all = append(all, Copied{table.name, n})
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
 	return all, nil
 }
 
-// copyBatch keeps one statement's variables within what every database takes.
+// copyBatch is how many rows one INSERT has. It keeps the number of variables within every database's
+// limit.
 const copyBatch = 500
 
-// copyTable copies a table and returns how many rows it has.
-func copyTable[T any](ctx context.Context, name string, from, to *gorm.DB) (int, error) {
-	there, err := gorm.G[T](to).Count(ctx, "*")
+// copyTable copies a table and returns the number of rows.
+func copyTable[T any](ctx context.Context, name string, from, to *db.Tx) (int, error) {
+	there, err := gorm.G[T](to.DB).Count(ctx, "*")
 	if err == nil && there > 0 {
 		err = ErrNotEmpty
 	}
@@ -66,10 +65,10 @@ func copyTable[T any](ctx context.Context, name string, from, to *gorm.DB) (int,
 	n, batch := 0, make([]T, 0, copyBatch)
 	write := func() error {
 		defer func() { n, batch = n+len(batch), batch[:0] }()
-		// The numbers of ends are drawn anew, so that the next one follows them.
-		return gorm.G[T](to).Omit("Identity", "Seq").CreateInBatches(ctx, &batch, copyBatch)
+		// Ends get new sequence numbers, so that the target's sequence continues after them.
+		return gorm.G[T](to.DB).Omit("Identity", "Seq").CreateInBatches(ctx, &batch, copyBatch)
 	}
-	rows, err := gorm.G[T](from).Table(name).Rows(ctx)
+	rows, err := gorm.G[T](from.DB).Table(name).Rows(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -91,9 +90,9 @@ func copyTable[T any](ctx context.Context, name string, from, to *gorm.DB) (int,
 	if err := write(); err != nil {
 		return 0, err
 	}
-	there, err = gorm.G[T](to).Count(ctx, "*")
+	there, err = gorm.G[T](to.DB).Count(ctx, "*")
 	if err == nil && int(there) != n {
-		err = fmt.Errorf("%d rows were read, and %d written", n, there)
+		err = fmt.Errorf("read %d rows but wrote %d", n, there)
 	}
 	return n, err
 }

@@ -6,20 +6,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gorm.io/gorm"
 
 	"latchkey/db"
-	"latchkey/db/pgtest"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
 // Both ways, so that SQLite is the source once and the target once.
 func TestCopyLosesNothing(t *testing.T) {
-	open := func(dsn string) *gorm.DB {
+	open := func(dsn string) *db.DB {
 		t.Helper()
 		database, err := db.Open(t.Context(), dsn)
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, db.Close(database)) })
+		t.Cleanup(func() { require.NoError(t, database.Close()) })
 		return database
 	}
 	w := newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"))
@@ -31,15 +30,22 @@ func TestCopyLosesNothing(t *testing.T) {
 	}
 	toldOf(t, w, "wiki", 2)
 	require.NoError(t, w.Sessions.End(t.Context(), ended.ID, models.EndedByLogout))
-	require.NoError(t, w.Activities.NoteFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7"}))
+	require.NoError(t, w.Activities.RecordFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7"}))
 	_, err := w.Attempts.Take(t.Context(), models.Limit{Key: "x", Free: 5, Most: time.Minute})
 	require.NoError(t, err)
-	require.NoError(t, w.SigningKeys.Add(t.Context(), "key", []byte{1, 2}, 0, true))
-	secret, err := w.Secrets.Get(t.Context(), "logout")
+	w.addKeys("key", "logout")
+	keys, err := w.Keys(t.Context())
+	require.NoError(t, err)
+	bob := w.person("bob@example.com")
+	w.many(bob, 300) // more than are swept at once
+	signedOut := w.start(ada)
+	receipt, err := w.Sessions.SignOut(t.Context(), &signedOut, true)
+	require.NoError(t, err)
+	_, err = w.Sessions.EndAll(t.Context(), bob.ID)
 	require.NoError(t, err)
 
-	postgres, back := open(pgtest.New(t)), open("sqlite:"+filepath.Join(t.TempDir(), "back.db"))
-	there, err := models.Copy(t.Context(), w.db, postgres)
+	postgres, back := open(kit.PostgresURL(t)), open("sqlite:"+filepath.Join(t.TempDir(), "back.db"))
+	there, err := models.Copy(t.Context(), w.database, postgres)
 	require.NoError(t, err)
 	again, err := models.Copy(t.Context(), postgres, back)
 	require.NoError(t, err)
@@ -48,7 +54,7 @@ func TestCopyLosesNothing(t *testing.T) {
 	for _, table := range there {
 		require.Positive(t, table.Rows, "%s has something to lose", table.Table)
 	}
-	for _, copied := range []*gorm.DB{postgres, back} {
+	for _, copied := range []*db.DB{postgres, back} {
 		store := models.New(copied, func() time.Time { return w.now })
 		found, err := store.Sessions.ByToken(t.Context(), kept.Token)
 		require.NoError(t, err)
@@ -56,14 +62,20 @@ func TestCopyLosesNothing(t *testing.T) {
 		found, err = store.Sessions.ByToken(t.Context(), ended.Token)
 		require.NoError(t, err)
 		require.Equal(t, w.stored(ended), found)
-		same, err := store.Secrets.Get(t.Context(), "logout")
+		same, err := store.Keys(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, secret, same)
+		require.Equal(t, keys, same)
 		deliveries, err := store.Deliveries.OfSession(t.Context(), ended.ID)
 		require.NoError(t, err)
 		want, err := w.Deliveries.OfSession(t.Context(), ended.ID)
 		require.NoError(t, err)
 		require.Equal(t, want, deliveries)
+		held, err := store.Sessions.Receipt(t.Context(), receipt)
+		require.NoError(t, err)
+		require.Equal(t, signedOut.ID, held.Session.ID)
+		n, err := store.Sessions.Sweep(t.Context(), 500)
+		require.NoError(t, err)
+		require.Equal(t, 300+1, n, "what was left to do is done there")
 		last, err := store.Ends.Last(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, store.Sessions.End(t.Context(), kept.ID, models.EndedByLogout))
@@ -72,22 +84,22 @@ func TestCopyLosesNothing(t *testing.T) {
 		require.Len(t, next, 1, "the numbers of ends go on")
 	}
 
-	_, err = models.Copy(t.Context(), w.db, postgres)
+	_, err = models.Copy(t.Context(), w.database, postgres)
 	require.ErrorIs(t, err, models.ErrNotEmpty)
 }
 
 // What only PostgreSQL needs, such as the rows that are locked, comes along and must fit everywhere.
 func TestCopyFromPostgresAndBack(t *testing.T) {
-	w := newWorldOn(t, pgtest.New(t))
+	w := newWorldOn(t, kit.PostgresURL(t))
 	w.person("ada@example.com")
-	require.NoError(t, w.SigningKeys.Add(t.Context(), "key", []byte{1, 2}, 0, true))
-	file, back := newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db")), newWorldOn(t, pgtest.New(t))
+	w.addKeys("key", "logout")
+	file, back := newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db")), newWorldOn(t, kit.PostgresURL(t))
 
-	there, err := models.Copy(t.Context(), w.db, file.db)
+	there, err := models.Copy(t.Context(), w.database, file.database)
 	require.NoError(t, err)
-	again, err := models.Copy(t.Context(), file.db, back.db)
+	again, err := models.Copy(t.Context(), file.database, back.database)
 
 	require.NoError(t, err)
 	require.Equal(t, there, again)
-	require.NoError(t, back.SigningKeys.Add(t.Context(), "next", []byte{3}, time.Hour, false))
+	back.addKeys("next", "seal")
 }

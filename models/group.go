@@ -11,19 +11,21 @@ import (
 	"github.com/gofrs/uuid/v5"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db"
 )
 
-// Groups are the names of the groups that a person is in, sorted. They are stored as one text, so
-// that who asks for a session gets them with the same read.
+// Groups is the sorted list of the groups that a person is in. It is stored in one column, so that it comes
+// with the session in the same read.
 type Groups []string
 
-// groupName leaves out what would need escaping in a header, a setting or the stored text.
+// groupName allows only characters that need no escaping in a header, a setting or the stored column.
 var groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// CheckGroup returns an error for a person if that can't be the name of a group.
+// CheckGroup returns nil if name is a valid group name, and an error fit to show to the user if not.
 func CheckGroup(name string) error {
 	if !groupName.MatchString(name) {
-		return fmt.Errorf("%q can't be a group: use up to 64 lower-case letters, digits, dots, dashes and underscores", name)
+		return fmt.Errorf("%q can't be the name of a group: use up to 64 lower-case letters, digits, dots, dashes and underscores", name)
 	}
 	return nil
 }
@@ -48,7 +50,8 @@ func parseGroups(stored string) Groups {
 	return strings.Split(stored, ",")
 }
 
-// AddToGroup puts a person into a group; once there they stay.
+// AddToGroup adds a person to a group. It does nothing if they are in it, and returns ErrNotFound if there is
+// no such person.
 func (s Identities) AddToGroup(ctx context.Context, id uuid.UUID, group string) error {
 	return s.setGroups(ctx, id, func(groups Groups) Groups {
 		groups = append(groups, group)
@@ -57,7 +60,8 @@ func (s Identities) AddToGroup(ctx context.Context, id uuid.UUID, group string) 
 	})
 }
 
-// RemoveFromGroup takes a person out of a group. It returns ErrNotFound if they are not in it.
+// RemoveFromGroup removes a person from a group. It returns ErrNotFound if they are not in it, or there is no
+// such person.
 func (s Identities) RemoveFromGroup(ctx context.Context, id uuid.UUID, group string) error {
 	return s.setGroups(ctx, id, func(groups Groups) Groups {
 		if !slices.Contains(groups, group) {
@@ -67,10 +71,10 @@ func (s Identities) RemoveFromGroup(ctx context.Context, id uuid.UUID, group str
 	})
 }
 
-// setGroups changes a person's groups; change returns nil for what can't be changed.
+// setGroups replaces a person's groups by what change returns, or returns ErrNotFound if that is nil.
 func (s Identities) setGroups(ctx context.Context, id uuid.UUID, change func(Groups) Groups) error {
-	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		identity, err := gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", id).Take(ctx)
+	_, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		identity, err := gorm.G[Identity](tx.DB, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ? AND "+there, id).Take(ctx)
 		if err != nil {
 			return 0, notFound(err)
 		}
@@ -78,7 +82,7 @@ func (s Identities) setGroups(ctx context.Context, id uuid.UUID, change func(Gro
 		if groups == nil {
 			return 0, ErrNotFound
 		}
-		return gorm.G[Identity](tx).Where("id = ?", id).Set(set("groups", groups), set("updated_at", s.now())).Update(ctx)
+		return gorm.G[Identity](tx.DB).Where("id = ?", id).Set(set("groups", groups), set("updated_at", s.now())).Update(ctx)
 	})
 	if err != nil {
 		return fmt.Errorf("change the groups of identity %s: %w", id, err)

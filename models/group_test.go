@@ -80,6 +80,6 @@ func TestGroupNames(t *testing.T) {
 		require.NoError(t, models.CheckGroup(name), name)
 	}
 	for _, name := range []string{"", "Staff", " a", "a b", "a,b", "-a", ".a", "_a", "é", "a\n", "a=b", "*", "a/b", strings.Repeat("a", 65)} {
-		require.ErrorContains(t, models.CheckGroup(name), "can't be a group", name)
+		require.ErrorContains(t, models.CheckGroup(name), "can't be the name of a group", name)
 	}
 }

@@ -4,93 +4,211 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
+	"golang.org/x/text/unicode/norm"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"latchkey/db"
 )
 
 // Identity is a person's account.
 type Identity struct {
 	ID             uuid.UUID
-	Email          string // as NormalizeEmail returns it
+	Email          string // the primary address, as NormalizeEmail returns it
+	Username       string // may be empty
 	Name           string // may be empty
-	Groups         Groups // what apps they may use, by ACCESS
+	Groups         Groups // matched against ACCESS, which says who may use which app
 	Active         bool
 	StateChangedAt time.Time
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
+	// SessionFloor is the Session.Number below which all sessions have ended. It is at most
+	// LastSessionNumber+1.
+	SessionFloor      int64
+	LastSessionNumber int64
+	DeletedAt         *time.Time // nil unless deleted; the row is removed once the sessions have been swept
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
 }
 
-// NormalizeEmail returns the one form under which an address is stored, compared and throttled.
+// there matches the accounts that have not been deleted.
+const there = "deleted_at IS NULL"
+
+// Address is one of a person's email addresses.
+type Address struct {
+	ID         uuid.UUID
+	IdentityID uuid.UUID
+	Value      string // as NormalizeEmail returns it
+	VerifiedAt *time.Time
+	Primary    bool `gorm:"column:is_primary"` // also in Identity.Email, for the hot path
+	CreatedAt  time.Time
+}
+
+// NormalizeEmail returns the form in which an address is stored, compared and throttled: trimmed, in lower
+// case, and in Unicode normalization form C.
 func NormalizeEmail(address string) string {
-	return strings.ToLower(strings.TrimSpace(address))
+	return norm.NFC.String(strings.ToLower(strings.TrimSpace(address)))
 }
 
-// Identities keeps the accounts, each with its credentials.
+var username = regexp.MustCompile(`^[a-z0-9._-]{2,64}$`)
+
+// CheckUsername returns nil if name is a valid username, and if not an error whose text is a sentence for a
+// page.
+func CheckUsername(name string) error {
+	if !username.MatchString(name) {
+		//lint:ignore ST1005 a sentence for a page
+		return errors.New("Use 2 to 64 lower-case letters, digits, dots, dashes and underscores.") //nolint:staticcheck // a sentence for a page
+	}
+	return nil
+}
+
+// Identities stores the accounts and their addresses.
 type Identities struct{ table }
 
-// Create adds an active account that signs in with a password, and removes SecretSetup. It returns
-// ErrTaken if the address has one; with onlyFirst ErrNotFirst if there is any, or no SecretSetup: of
-// several at once, one wins.
-func (s Identities) Create(ctx context.Context, email, name, passwordHash string, onlyFirst bool) (Identity, error) {
+// NewIdentity describes an account to create.
+type NewIdentity struct {
+	Email, Username, Name string // Username and Name may be empty
+	Credential            NewCredential
+	// SetupToken, if not empty, permits the first account only: see Create.
+	SetupToken string
+}
+
+// Create creates an active account with its first credential, and invalidates any setup token. It returns
+// ErrTaken or ErrUsernameTaken if another account has the address or username. With in.SetupToken set, it
+// returns ErrNotFirst if there is an account already or the token isn't valid; of several concurrent calls,
+// one succeeds.
+func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Credential, error) {
+	failed := func(err error) (Identity, Credential, error) {
+		return Identity{}, Credential{}, fmt.Errorf("create an identity: %w", err)
+	}
 	id, err := uuid.NewV4()
 	if err != nil {
-		return Identity{}, fmt.Errorf("create an identity: %w", err)
+		return failed(err)
 	}
 	now := s.now()
-	identity := Identity{ID: id, Email: NormalizeEmail(email), Name: name, Active: true,
+	identity := Identity{ID: id, Email: NormalizeEmail(in.Email), Username: in.Username, Name: in.Name, Active: true,
 		StateChangedAt: now, CreatedAt: now, UpdatedAt: now}
-	credential := Credential{IdentityID: id, Method: MethodPassword, Hash: passwordHash, CreatedAt: now, UpdatedAt: now}
+	address := Address{IdentityID: id, Value: identity.Email, Primary: true, CreatedAt: now}
+	if address.ID, err = uuid.NewV4(); err != nil {
+		return failed(err)
+	}
+	credential, err := newCredential(id, in.Credential, now)
+	if err != nil {
+		return failed(err)
+	}
 
-	err = s.write(ctx, func(tx *gorm.DB) error {
-		// The right to make the first account goes with any account. Of several who want to use it, all
-		// but one wait here, and then find it gone.
-		right, err := gorm.G[Secret](tx).Where("name = ?", SecretSetup).Delete(ctx)
-		if err != nil {
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := spendSetupToken(ctx, tx, in.SetupToken, now); err != nil {
 			return err
 		}
-		if onlyFirst {
-			n, err := gorm.G[Identity](tx).Count(ctx, "id")
-			if err != nil {
+		if in.Username != "" { // so that a concurrent SetUsername sees it
+			if err := tx.Lock(ctx, usernames); err != nil {
 				return err
-			}
-			if right == 0 || n > 0 {
-				return ErrNotFirst
 			}
 		}
 		result := gorm.WithResult()
-		if err := gorm.G[Identity](tx, result, clause.OnConflict{DoNothing: true}).Create(ctx, &identity); err != nil {
+		if err := gorm.G[Identity](tx.DB, result, clause.OnConflict{DoNothing: true}).Create(ctx, &identity); err != nil {
+			return err
+		}
+		if result.RowsAffected == 0 {
+			return s.whatIsTaken(ctx, tx, identity)
+		}
+		if err := gorm.G[Address](tx.DB, result, clause.OnConflict{DoNothing: true}).Create(ctx, &address); err != nil {
 			return err
 		}
 		if result.RowsAffected == 0 {
 			return ErrTaken
 		}
-		return gorm.G[Credential](tx).Create(ctx, &credential)
+		return gorm.G[Credential](tx.DB).Create(ctx, &credential)
 	})
 	if err != nil {
-		return Identity{}, fmt.Errorf("create an identity: %w", err)
+		return failed(err)
 	}
-	return identity, nil
+	return identity, credential, nil
 }
 
-// ByEmail returns the account of an address, disabled or not.
-func (s Identities) ByEmail(ctx context.Context, email string) (Identity, error) {
-	if strings.Contains(email, "\x00") {
-		return Identity{}, ErrNotFound // PostgreSQL can't even look for it
+// whatIsTaken returns why an identity could not be inserted: ErrTaken or ErrUsernameTaken.
+func (s Identities) whatIsTaken(ctx context.Context, tx *db.Tx, identity Identity) error {
+	n, err := gorm.G[Identity](tx.DB).Where("email = ?", identity.Email).Count(ctx, "id")
+	switch {
+	case err != nil:
+		return err
+	case n > 0:
+		return ErrTaken
 	}
-	identity, err := gorm.G[Identity](s.db).Where("email = ?", NormalizeEmail(email)).Take(ctx)
+	return ErrUsernameTaken
+}
+
+// ByLogin returns the account with an address or username, even if it is disabled, or ErrNotFound.
+func (s Identities) ByLogin(ctx context.Context, login string) (Identity, error) {
+	if strings.Contains(login, "@") {
+		return s.ByEmail(ctx, login)
+	}
+	return s.find(ctx, "username = ? AND username <> ''", strings.ToLower(strings.TrimSpace(login)))
+}
+
+// ByEmail returns the account with an address, even if it is disabled, or ErrNotFound.
+func (s Identities) ByEmail(ctx context.Context, email string) (Identity, error) {
+	email = NormalizeEmail(email)
+	return s.find(ctx, "email = ? OR id = (SELECT identity_id FROM addresses WHERE value = ?)", email, email)
+}
+
+func (s Identities) find(ctx context.Context, which string, args ...any) (Identity, error) {
+	for _, arg := range args {
+		if text, ok := arg.(string); ok && strings.Contains(text, "\x00") {
+			return Identity{}, ErrNotFound // which PostgreSQL rejects in a text
+		}
+	}
+	identity, err := gorm.G[Identity](s.db.Query(ctx)).Where("("+which+") AND "+there, args...).Take(ctx)
 	if err != nil {
 		return Identity{}, fmt.Errorf("find an identity: %w", notFound(err))
 	}
 	return identity, nil
 }
 
-// List returns all accounts, by address.
+// Addresses returns a person's addresses, primary first.
+func (s Identities) Addresses(ctx context.Context, id uuid.UUID) ([]Address, error) {
+	found, err := gorm.G[Address](s.db.Query(ctx)).Where("identity_id = ?", id).Order("is_primary DESC, value").Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the addresses of identity %s: %w", id, err)
+	}
+	return found, nil
+}
+
+// usernames is the lock that is held while a username is set.
+const usernames = "usernames"
+
+// SetUsername changes a person's username; an empty name removes it. It returns ErrUsernameTaken if another
+// account has it, and ErrNotFound if there is no such person.
+func (s Identities) SetUsername(ctx context.Context, id uuid.UUID, name string) error {
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		if err := tx.Lock(ctx, usernames); err != nil { // a violation of the unique index would abort the transaction
+			return 0, err
+		}
+		taken, err := gorm.G[Identity](tx.DB).Where("username = ? AND username <> '' AND id <> ?", name, id).Count(ctx, "id")
+		if err != nil {
+			return 0, err
+		}
+		if taken > 0 {
+			return 0, ErrUsernameTaken
+		}
+		return gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).Set(set("username", name), set("updated_at", s.now())).Update(ctx)
+	})
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("set the username of identity %s: %w", id, err)
+	}
+	return nil
+}
+
+// List returns all accounts, sorted by address.
 func (s Identities) List(ctx context.Context) ([]Identity, error) {
-	identities, err := gorm.G[Identity](s.db).Order("email").Find(ctx)
+	identities, err := gorm.G[Identity](s.db.Query(ctx)).Where(there).Order("email").Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list identities: %w", err)
 	}
@@ -99,20 +217,22 @@ func (s Identities) List(ctx context.Context) ([]Identity, error) {
 
 // Exist reports whether there is any account.
 func (s Identities) Exist(ctx context.Context) (bool, error) {
-	_, err := gorm.G[Identity](s.db).Select("id").Take(ctx)
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return false, nil
-	}
+	exist, err := anyIdentity(ctx, s.db.Query(ctx))
 	if err != nil {
 		return false, fmt.Errorf("look for identities: %w", err)
 	}
-	return true, nil
+	return exist, nil
 }
 
-// Rename changes the person's name.
+func anyIdentity(ctx context.Context, from *gorm.DB) (bool, error) {
+	found, err := gorm.G[Identity](from).Select("id").Where(there).Limit(1).Find(ctx)
+	return len(found) > 0, err
+}
+
+// Rename changes a person's name. It returns ErrNotFound if there is no such person.
 func (s Identities) Rename(ctx context.Context, id uuid.UUID, name string) error {
-	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Identity](tx).Where("id = ?", id).
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).
 			Set(set("name", name), set("updated_at", s.now())).Update(ctx)
 	})
 	if err == nil && n == 0 {
@@ -124,54 +244,67 @@ func (s Identities) Rename(ctx context.Context, id uuid.UUID, name string) error
 	return nil
 }
 
-// Enable lets a disabled person sign in again.
+// Enable lets a disabled person sign in again. It returns ErrNotFound if there is no such person.
 func (s Identities) Enable(ctx context.Context, id uuid.UUID) error {
 	return s.setActive(ctx, id, true)
 }
 
-// Disable shuts a person out and ends all their sessions.
+// Disable keeps a person from signing in and ends all their sessions. It returns ErrNotFound if there is no
+// such person.
 func (s Identities) Disable(ctx context.Context, id uuid.UUID) error {
 	return s.setActive(ctx, id, false)
 }
 
 func (s Identities) setActive(ctx context.Context, id uuid.UUID, active bool) error {
-	now := s.now()
-	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
-		n, err := gorm.G[Identity](tx).Where("id = ?", id).
+	ended, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		now := s.now()
+		n, err := gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).
 			Set(set("active", active), set("state_changed_at", now), set("updated_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
 		if err != nil || active {
-			return nil, err
+			return 0, err
 		}
-		return end(ctx, tx, now, EndedByDisabling, "identity_id = ?", id)
+		return raiseFloor(ctx, tx, now, EndedByDisabling, id, uuid.Nil)
 	})
 	if err != nil {
 		return fmt.Errorf("set the state of identity %s: %w", id, err)
 	}
+	if !active {
+		s.sweepFirst(ctx, id, ended)
+	}
 	return nil
 }
 
-// Delete ends a person's sessions, and removes their account with all that belongs to it.
+// Delete ends a person's sessions and removes their account with all that belongs to it; its address and
+// username are free again. The row itself, with the sessions, is removed once streams and apps have been left notices of them.
 func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.ending(ctx, func(tx *gorm.DB) (Ended, error) {
-		// Where writers run side by side, a session that is being started is seen when it has been, and
-		// none is started after this: nobody would be told of its end.
-		_, err := gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", id).Take(ctx)
-		if err != nil {
-			return nil, notFound(err)
+	ended, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		now := s.now()
+		// On PostgreSQL this locks the row: it waits for sessions that are being started, so that their ends
+		// are announced, and prevents new ones.
+		n, err := gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).
+			Set(set("deleted_at", now), set("active", false), set("state_changed_at", now), set("updated_at", now),
+				set("email", "deleted "+id.String()), set("username", ""), set("name", "")).Update(ctx)
+		if err == nil && n == 0 {
+			err = ErrNotFound
 		}
-		ended, err := end(ctx, tx, s.now(), EndedByDeletion, "identity_id = ?", id)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		_, err = gorm.G[Identity](tx).Where("id = ?", id).Delete(ctx)
-		return ended, err
+		if _, err := gorm.G[Address](tx.DB).Where("identity_id = ?", id).Delete(ctx); err != nil {
+			return 0, err
+		}
+		if _, err := gorm.G[Credential](tx.DB).Where("identity_id = ?", id).Delete(ctx); err != nil {
+			return 0, err
+		}
+		return raiseFloor(ctx, tx, now, EndedByDeletion, id, uuid.Nil)
 	})
 	if err != nil {
 		return fmt.Errorf("delete identity %s: %w", id, err)
 	}
+	s.sweepFirst(ctx, id, ended)
 	return nil
 }
 

@@ -2,46 +2,44 @@ package models
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
+	"strings"
 	"time"
-
-	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 )
 
 // Secret is a key that all instances on one database share.
 type Secret struct {
-	Name      string
+	// Name is the kind. A retired secret has a suffix after a colon.
+	Name      string `gorm:"primaryKey"`
 	Value     []byte
 	CreatedAt time.Time
+	RetiresAt *time.Time // when it stops being used; nil for the current one
+	// Sealed is the id of the key outside the database that Value is sealed with, or "".
+	Sealed string
 }
 
-// The names of the secrets.
+// The kinds of secrets.
 const (
-	SecretSeal   = "seal"   // of what browsers carry for us
-	SecretLogout = "logout" // of what makes logout tokens
-	SecretSetup  = "setup"  // of what makes the first account; gone once there is one
+	SecretSeal   = "seal"   // seals values that browsers carry
+	SecretLogout = "logout" // makes logout tokens
+
+	secretSetup = "setup" // from which the previous version makes the setup token
 )
 
-// Secrets keeps the keys.
+// Kind returns SecretSeal or SecretLogout.
+func (s *Secret) Kind() string {
+	kind, _, _ := strings.Cut(s.Name, ":")
+	return kind
+}
+
+// Secrets stores the symmetric keys, which no app sees.
 type Secrets struct{ table }
 
-// Get returns the 32-byte key of that name, made on first use. Of several that make it at once,
-// all return the same.
-func (s Secrets) Get(ctx context.Context, name string) ([]byte, error) {
-	secret := Secret{Name: name, Value: make([]byte, 32), CreatedAt: s.now()}
-	if _, err := rand.Read(secret.Value); err != nil {
-		return nil, fmt.Errorf("make the key %s: %w", name, err)
-	}
-	err := s.write(ctx, func(tx *gorm.DB) (err error) {
-		if err = gorm.G[Secret](tx, clause.OnConflict{DoNothing: true}).Create(ctx, &secret); err == nil {
-			secret, err = gorm.G[Secret](tx).Where("name = ?", name).Take(ctx)
-		}
-		return err
-	})
+// List returns the secrets that have not retired, the current ones first.
+func (s Secrets) List(ctx context.Context) ([]Secret, error) {
+	secrets, err := readSecrets(s.db.Query(ctx), s.now())
 	if err != nil {
-		return nil, fmt.Errorf("get the key %s: %w", name, err)
+		return nil, fmt.Errorf("list the secrets: %w", err)
 	}
-	return secret.Value, nil
+	return secrets, nil
 }

@@ -9,50 +9,59 @@ import (
 	"time"
 
 	"github.com/gofrs/uuid/v5"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"latchkey/db/lookup"
+	"latchkey/db"
 )
 
 // Session is one sign-in of one person on one browser or client.
 type Session struct {
 	ID              uuid.UUID
-	TokenHash       []byte // SHA-256: who reads the database can sign nobody in
+	TokenHash       []byte // SHA-256, so that a leaked database signs nobody in
 	IdentityID      uuid.UUID
-	Identity        *Identity // nil from Active and ByIDs
+	Identity        *Identity // nil in what Active and ByIDs return
 	AuthenticatedAt time.Time // when it began
-	ConfirmedAt     time.Time // when its person last proved who they are
+	ConfirmedAt     time.Time // when the person last authenticated
 	LastSeenAt      time.Time
-	ExpiresAt       time.Time // moves with use, up to LatestExpiresAt; the end, once it has ended
+	ExpiresAt       time.Time // extended by use, up to LatestExpiresAt; once ended, the time of the end
 	IdleSeconds     int64
 	LatestExpiresAt time.Time
-	Remember        bool // its cookie outlives the browser
-	Method          string
+	Remember        bool   // the cookie is persistent
+	Method          Method // the one it was started with
+	Proofs          Proofs // "" if the previous version started it
+	AAL             AAL    // the highest of its proofs
 	IPAddress       string
 	UserAgent       string
-	EndedAt         *time.Time
+	Number          int64      // counts the person's sessions; 0 if the previous version started it
+	EndedAt         *time.Time // also nil for one that a raised floor has ended, until it is swept
 	EndReason       Reason
 
-	// Token is the secret that its holder carries. It is not stored, and so known only of a
-	// session that has just been started or was found by it.
+	// Token is the secret that the client holds. It is not stored, so it is set only for a session that
+	// has just been started or confirmed, or was found by its token.
 	Token string `gorm:"-"`
 }
 
-// tokenLength is the length of what crypto/rand.Text returns: 130 bits in base 32.
+// tokenLength is the length of crypto/rand.Text in bytes: 130 bits in base 32.
 const tokenLength = 26
 
-// Active reports whether the session signs its holder in at that time.
+// Active reports whether the session is valid at the given time. It needs Identity.
 func (s *Session) Active(now time.Time) bool {
-	return s.EndedAt == nil && now.Before(s.ExpiresAt) && s.Identity != nil && s.Identity.Active
+	return s.EndedAt == nil && now.Before(s.ExpiresAt) && s.Identity != nil && s.Identity.Active && s.Number >= s.Identity.SessionFloor
 }
 
-// Sessions keeps the sessions, and those that have ended until their retention is over.
+// Proved returns the proofs of the session, oldest first.
+func (s *Session) Proved() []Proof {
+	if s.Proofs == "" {
+		return []Proof{{Method: s.Method, AAL: AAL1, At: s.ConfirmedAt}}
+	}
+	return s.Proofs.List()
+}
+
+// Sessions stores the sessions, including those that have ended, until Prune removes them.
 type Sessions struct{ table }
 
-// SignIn is what a session begins with.
+// SignIn holds the arguments of Start.
 type SignIn struct {
 	Identity  Identity
 	IPAddress string
@@ -60,15 +69,18 @@ type SignIn struct {
 	Lifetime  time.Duration // at most
 	Idle      time.Duration // without use
 	Remember  bool          // the cookie is to outlive the browser
-	// PasswordHash is what the password was verified against. If it is no longer what is stored,
-	// no session is started: a change of password must outrun whoever knew the old one.
-	PasswordHash string
-	// Replaces is the session that the browser held before; it ends. uuid.Nil for none.
+	// Proof is how the person has proved who they are. If its credential has changed since, no session
+	// is started: a change of password must outrun everybody who knew the old one.
+	Proof Proof
+	// Replaces is the browser's previous session, which Start ends. uuid.Nil for none.
 	Replaces uuid.UUID
+	// Limit is how many active sessions the person may have, including this one; Start ends the oldest. 0 for
+	// no limit.
+	Limit int
 }
 
-// Start begins a session with a new token. It returns ErrChanged if the person has been disabled
-// or deleted, or their password changed, since the caller verified it.
+// Start starts a session with a new token. It returns ErrChanged if the person has been disabled or
+// deleted, or the credential of the proof changed or removed.
 func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 	id, err := uuid.NewV4()
 	if err != nil {
@@ -80,12 +92,16 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 		AuthenticatedAt: now, ConfirmedAt: now, LastSeenAt: now,
 		ExpiresAt: now.Add(min(in.Lifetime, in.Idle)), LatestExpiresAt: now.Add(in.Lifetime),
 		IdleSeconds: int64(in.Idle / time.Second), Remember: in.Remember,
-		Method: MethodPassword, IPAddress: in.IPAddress, UserAgent: in.UserAgent,
+		Method: in.Proof.Method, Proofs: Proofs("").with(in.Proof), AAL: in.Proof.AAL, IPAddress: in.IPAddress, UserAgent: in.UserAgent,
 	}
 	session.TokenHash = hashToken(session.Token)
 
-	_, err = s.ending(ctx, func(tx *gorm.DB) (replaced Ended, err error) {
-		if err := unchanged(ctx, tx, in.Identity.ID, in.PasswordHash); err != nil {
+	tooMany := 0
+	_, err = s.ending(ctx, func(tx *db.Tx) (replaced Ended, err error) {
+		if session.Number, err = drawNumber(ctx, tx, in.Identity.ID); err != nil {
+			return nil, err
+		}
+		if err := in.Proof.use(ctx, tx, in.Identity.ID, now); err != nil {
 			return nil, err
 		}
 		if in.Replaces != uuid.Nil {
@@ -93,44 +109,66 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 				return nil, err
 			}
 		}
-		return replaced, gorm.G[Session](tx).Omit("Identity").Create(ctx, &session)
+		if err := gorm.G[Session](tx.DB).Omit("Identity").Create(ctx, &session); err != nil {
+			return nil, err
+		}
+		tooMany, err = enforceLimit(ctx, tx, now, in.Identity.ID, in.Limit)
+		return replaced, err
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("start a session: %w", err)
 	}
+	if tooMany > 0 {
+		s.sweepFirst(ctx, in.Identity.ID, tooMany)
+	}
 	return session, nil
 }
 
-// unchanged returns ErrChanged if the person has been disabled or deleted, or their password is no
-// longer the one with that hash. Its lock keeps such a change, on a database where writers run side
-// by side, from slipping in before the commit.
-func unchanged(ctx context.Context, tx *gorm.DB, person uuid.UUID, passwordHash string) error {
-	_, err := gorm.G[Credential](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
-		Where("identity_id = ? AND method = ? AND hash = ?", person, MethodPassword, passwordHash).Take(ctx)
-	if err == nil {
-		_, err = gorm.G[Identity](tx, clause.Locking{Strength: clause.LockingStrengthShare}).
-			Where("id = ? AND active", person).Take(ctx)
+// drawNumber returns the number of a person's next session, or ErrChanged if the person has been disabled or
+// deleted. Its lock prevents that, and a raised floor, until the commit.
+func drawNumber(ctx context.Context, tx *db.Tx, person uuid.UUID) (int64, error) {
+	var drawn []Identity
+	err := tx.WithContext(ctx).Raw(`UPDATE identities SET last_session_number = last_session_number + 1
+		WHERE id = ? AND active RETURNING last_session_number`, person).Scan(&drawn).Error
+	if err != nil {
+		return 0, err
 	}
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return ErrChanged
+	if len(drawn) == 0 {
+		return 0, ErrChanged
 	}
-	return err
+	return drawn[0].LastSessionNumber, nil
 }
 
-// Confirm notes that the session's person has proved anew who they are, by the password with that
-// hash. The session gets a new token (ASVS 7.2.4); who holds another is signed out, be it of a
-// Confirm at the same time: the last one counts. It returns ErrNotFound if the session has ended
-// meanwhile, and ErrChanged as Start does.
-func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash string) (Session, error) {
+// enforceLimit ends a person's oldest active sessions if there are more than limit, and returns how many it
+// ended. Sessions with the number 0 count as the oldest, and end together.
+func enforceLimit(ctx context.Context, tx *db.Tx, now time.Time, person uuid.UUID, limit int) (int, error) {
+	if limit <= 0 {
+		return 0, nil
+	}
+	oldest, err := activeOf(tx.WithContext(ctx), person, now).Select("number").
+		Order("number DESC").Offset(limit - 1).Limit(2).Find(ctx)
+	if err != nil || len(oldest) < 2 {
+		return 0, err
+	}
+	return raiseFloorTo(ctx, tx, now, EndedByLimit, person, oldest[0].Number)
+}
+
+// Confirm records that the session's person has authenticated again. The session gets a new token
+// (ASVS 7.2.4), and all earlier ones become invalid; of several concurrent calls, the last one's token is
+// valid. It returns ErrNotFound if the session has ended meanwhile, and ErrChanged under the same conditions
+// as Start.
+func (s Sessions) Confirm(ctx context.Context, session Session, proof Proof) (Session, error) {
 	now := s.now()
 	session.Token = rand.Text()
 	session.TokenHash, session.ConfirmedAt = hashToken(session.Token), now
-	err := s.write(ctx, func(tx *gorm.DB) error {
-		if err := unchanged(ctx, tx, session.IdentityID, passwordHash); err != nil {
+	session.Proofs = session.Proofs.with(proof)
+	session.AAL = session.Proofs.aal()
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := proof.stillProves(ctx, tx, session.IdentityID, now); err != nil {
 			return err
 		}
-		n, err := gorm.G[Session](tx).Where("id = ? AND ended_at IS NULL AND expires_at > ?", session.ID, now).
-			Set(set("token_hash", session.TokenHash), set("confirmed_at", now)).Update(ctx)
+		n, err := gorm.G[Session](tx.DB).Where("id = ? AND ended_at IS NULL AND expires_at > ? AND "+aboveFloor, session.ID, now).
+			Set(set("token_hash", session.TokenHash), set("confirmed_at", now), set("proofs", session.Proofs), set("aal", session.AAL)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
@@ -142,132 +180,120 @@ func (s Sessions) Confirm(ctx context.Context, session Session, passwordHash str
 	return session, nil
 }
 
-// byToken is read for every request of every app, so it names its columns and is sent and scanned
-// by hand: less than half the time of a GORM join.
+// byToken runs for every request of every app, so it reads only the columns it needs.
 const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at, s.expires_at, s.idle_seconds,
-	s.latest_expires_at, s.remember, s.method, s.ip_address, s.user_agent, s.ended_at, s.end_reason,
-	i.id, i.email, i.name, i.groups, i.active, i.state_changed_at, i.created_at, i.updated_at
+	s.latest_expires_at, s.remember, s.method, s.proofs, s.aal, s.ip_address, s.user_agent, s.number, s.ended_at, s.end_reason,
+	i.id, i.email, i.username, i.name, i.groups, i.active, i.session_floor, i.state_changed_at, i.created_at, i.updated_at
 	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = $1`
 
-// ByToken returns the session of a token, whether it is active or not, with its identity.
-// It returns ErrNotFound if the token is nobody's.
+// ByToken returns the session of a token, whether it is active or not, with its identity (hot path).
+// It returns ErrNotFound if there is no session with that token.
 func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	if len(token) != tokenLength {
 		return Session{}, ErrNotFound
 	}
-	if err := s.file.checked(); err != nil {
-		return Session{}, fmt.Errorf("find a session: %w", err)
-	}
-	found := new(struct { // in one piece of memory
-		Session
-		identity Identity
-		hash     [sha256.Size]byte
-	})
-	found.hash = sha256.Sum256([]byte(token))
-	session := &found.Session
-	session.Token, session.TokenHash, session.Identity = token, found.hash[:], &found.identity
-	read := s.readSQLite
-	if s.postgres != nil {
-		read = s.readPostgres
-	}
-	err := read(ctx, session)
-	if errors.Is(err, ErrNotFound) {
-		return Session{}, err
+	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}
+	v, who, groups := &session, session.Identity, ""
+	err := s.db.ReadRow(ctx, byToken, v.TokenHash,
+		&v.ID, &v.AuthenticatedAt, &v.ConfirmedAt, &v.LastSeenAt, &v.ExpiresAt, &v.IdleSeconds,
+		&v.LatestExpiresAt, &v.Remember, (*string)(&v.Method), (*string)(&v.Proofs), (*string)(&v.AAL), &v.IPAddress, &v.UserAgent, &v.Number, &v.EndedAt, (*string)(&v.EndReason),
+		&who.ID, &who.Email, &who.Username, &who.Name, &groups, &who.Active, &who.SessionFloor, &who.StateChangedAt, &who.CreatedAt, &who.UpdatedAt)
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return Session{}, ErrNotFound
 	}
 	if err != nil {
 		return Session{}, fmt.Errorf("find a session: %w", err)
 	}
-	session.IdentityID = session.Identity.ID
-	return *session, nil
-}
-
-// readSQLite reads the session with that TokenHash.
-func (s Sessions) readSQLite(_ context.Context, session *Session) error {
-	found, err := s.lookup.Row(byToken, [sha256.Size]byte(session.TokenHash), session.scan)
-	if err == nil && !found {
-		err = ErrNotFound
-	}
-	return err
-}
-
-// scan reads a row of byToken as SQLite stores it.
-func (s *Session) scan(row lookup.Row) error {
-	at := func(column int32) time.Time { return time.UnixMicro(row.Int(column)).UTC() }
-	s.AuthenticatedAt, s.ConfirmedAt, s.LastSeenAt, s.ExpiresAt = at(1), at(2), at(3), at(4)
-	s.IdleSeconds, s.LatestExpiresAt, s.Remember = row.Int(5), at(6), row.Int(7) != 0
-	s.Method, s.IPAddress, s.UserAgent = row.Text(8), row.Text(9), row.Text(10)
-	if !row.Null(11) {
-		ended := at(11)
-		s.EndedAt = &ended
-	}
-	s.EndReason = Reason(row.Text(12))
-	who := s.Identity
-	who.Email, who.Name, who.Groups, who.Active = row.Text(14), row.Text(15), parseGroups(row.Text(16)), row.Int(17) != 0
-	who.StateChangedAt, who.CreatedAt, who.UpdatedAt = at(18), at(19), at(20)
-	return errors.Join(s.ID.UnmarshalText(row.Raw(0)), who.ID.UnmarshalText(row.Raw(13)))
-}
-
-// readPostgres is readSQLite for PostgreSQL, without database/sql in between.
-func (s Sessions) readPostgres(ctx context.Context, session *Session) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var id, person pgtype.UUID // which pgx reads as they come; ours it would read from text
-	var reason, groups string  // likewise
-	who := session.Identity
-	err := s.postgres.QueryRow(ctx, byToken, session.TokenHash).Scan(
-		&id, &session.AuthenticatedAt, &session.ConfirmedAt, &session.LastSeenAt, &session.ExpiresAt, &session.IdleSeconds,
-		&session.LatestExpiresAt, &session.Remember, &session.Method, &session.IPAddress, &session.UserAgent, &session.EndedAt, &reason,
-		&person, &who.Email, &who.Name, &groups, &who.Active, &who.StateChangedAt, &who.CreatedAt, &who.UpdatedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNotFound
-	}
-	session.ID, who.ID, session.EndReason, who.Groups = id.Bytes, person.Bytes, Reason(reason), parseGroups(groups)
-	return err
+	session.IdentityID, who.Groups = who.ID, parseGroups(groups)
+	return session, nil
 }
 
 // ByID returns a session with its identity, whether it is active or not. It returns ErrNotFound if
-// there is none of that id.
+// there is none with that id.
 func (s Sessions) ByID(ctx context.Context, id uuid.UUID) (Session, error) {
-	session, err := gorm.G[Session](s.db).Joins(clause.Has("Identity"), nil).Where("sessions.id = ?", id).Take(ctx)
+	session, err := withIdentity(s.db.Query(ctx)).Where("sessions.id = ?", id).Take(ctx)
 	if err != nil {
 		return Session{}, fmt.Errorf("find session %s: %w", id, notFound(err))
 	}
 	return session, nil
 }
 
-// ByIDs returns those of the sessions that there are, with when and why they have ended.
+func withIdentity(from *gorm.DB) gorm.ChainInterface[Session] {
+	return gorm.G[Session](from).Joins(clause.Has("Identity"), nil)
+}
+
+// ByIDs returns the sessions that exist, in no particular order. Only ID, Number, ExpiresAt, EndedAt and
+// EndReason are set, also for sessions that have ended but are not swept yet.
 func (s Sessions) ByIDs(ctx context.Context, ids []uuid.UUID) ([]Session, error) {
-	found, err := gorm.G[Session](s.db).Select("id", "expires_at", "ended_at", "end_reason").Where("id IN ?", ids).Find(ctx)
+	var rows []struct {
+		ID           uuid.UUID
+		Number       int64
+		ExpiresAt    time.Time
+		EndedAt      *time.Time
+		EndReason    Reason
+		SessionFloor int64
+		At           *time.Time // of the sweep that will mark it; nil for none
+		Reason       *Reason
+	}
+	err := s.db.Query(ctx).Raw(`SELECT sessions.id, number, expires_at, ended_at, end_reason, session_floor, at, reason
+		FROM sessions JOIN identities ON identities.id = sessions.identity_id
+		LEFT JOIN sweeps ON sweeps.identity_id = sessions.identity_id AND number < below AND ended_at IS NULL AND `+firstSweep+`
+		WHERE sessions.id IN ?`, ids).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("find sessions: %w", err)
+	}
+	found := make([]Session, len(rows))
+	for i, row := range rows {
+		session := &found[i]
+		*session = Session{ID: row.ID, Number: row.Number, ExpiresAt: row.ExpiresAt, EndedAt: row.EndedAt, EndReason: row.EndReason}
+		switch {
+		case session.EndedAt != nil || session.Number >= row.SessionFloor:
+		case row.At == nil: // started below the floor by the previous version
+			session.EndedAt, session.EndReason = &session.ExpiresAt, EndedByPerson
+		case row.At.Before(session.ExpiresAt):
+			session.EndedAt, session.EndReason, session.ExpiresAt = row.At, *row.Reason, *row.At
+		default:
+			session.EndedAt, session.EndReason = &session.ExpiresAt, Expired
+		}
 	}
 	return found, nil
 }
 
-// Page is a part of a person's active sessions.
+// Page is a page of a person's active sessions.
 type Page struct {
 	Sessions []Session
 	Total    int // on all pages
 	More     bool
 }
 
-// Position is where a page of sessions begins: after this one. The zero value is the beginning.
+// Position is the session after which a page begins. The zero value is the beginning.
 type Position struct {
 	AuthenticatedAt time.Time
 	ID              uuid.UUID
 }
 
-// Active returns a person's active sessions, newest first, without the one given.
+// activeOf matches a person's active sessions.
+func activeOf(from *gorm.DB, person uuid.UUID, now time.Time) gorm.ChainInterface[Session] {
+	return gorm.G[Session](from).Where(`identity_id = ? AND number >= (SELECT session_floor FROM identities WHERE identities.id = ?)
+		AND ended_at IS NULL AND expires_at > ?`, person, person, now)
+}
+
+// Active returns up to size of a person's active sessions after a position, newest first, leaving out the
+// session without, which may be uuid.Nil.
 func (s Sessions) Active(ctx context.Context, person, without uuid.UUID, after Position, size int) (Page, error) {
-	query := func() gorm.ChainInterface[Session] {
-		return gorm.G[Session](s.db).
-			Where("identity_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ?", person, without, s.now())
-	}
-	total, err := query().Count(ctx, "id")
+	from, now := s.db.Query(ctx), s.now()
+	total, err := activeOf(from, person, now).Count(ctx, "*") // includes the one to leave out, since the index has no ids
 	if err != nil {
 		return Page{}, fmt.Errorf("count the sessions of %s: %w", person, err)
 	}
-	part := query()
+	if without != uuid.Nil {
+		left, err := activeOf(from, person, now).Where("id = ?", without).Count(ctx, "*")
+		if err != nil {
+			return Page{}, fmt.Errorf("count the sessions of %s: %w", person, err)
+		}
+		total -= left
+	}
+	part := activeOf(from, person, now).Where("id <> ?", without)
 	if after.ID != uuid.Nil {
 		part = part.Where("(authenticated_at < ? OR (authenticated_at = ? AND id < ?))",
 			after.AuthenticatedAt, after.AuthenticatedAt, after.ID)
@@ -283,11 +309,11 @@ func (s Sessions) Active(ctx context.Context, person, without uuid.UUID, after P
 	return page, nil
 }
 
-// AllActive returns the active sessions of an address, or with "" everybody's, with their
-// identities, newest first.
+// AllActive returns the active sessions of the person with a primary address, or everybody's if email is "",
+// with their identities, newest first. email must be normalized.
 func (s Sessions) AllActive(ctx context.Context, email string) ([]Session, error) {
-	found, err := gorm.G[Session](s.db).Joins(clause.Has("Identity"), nil).
-		Where("ended_at IS NULL AND expires_at > ? AND (email = ? OR ?)", s.now(), email, email == "").
+	found, err := withIdentity(s.db.Query(ctx)).
+		Where("number >= session_floor AND ended_at IS NULL AND expires_at > ? AND (email = ? OR ?)", s.now(), email, email == "").
 		Order("authenticated_at DESC").Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
@@ -295,30 +321,30 @@ func (s Sessions) AllActive(ctx context.Context, email string) ([]Session, error
 	return found, nil
 }
 
-// Seen notes that a session was in use at its LastSeenAt and moves its expiry accordingly. One
-// that has ended or expired stays so.
+// Seen records that a session was used at its LastSeenAt, and extends its expiry accordingly. It does nothing
+// if the session has ended or expired.
 func (s Sessions) Seen(ctx context.Context, session Session) error {
 	at := session.LastSeenAt.UTC().Truncate(time.Microsecond)
 	expires := at.Add(time.Duration(session.IdleSeconds) * time.Second)
 	if expires.After(session.LatestExpiresAt) {
 		expires = session.LatestExpiresAt
 	}
-	_, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Session](tx).
-			Where("id = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at < ?", session.ID, s.now(), at).
+	_, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[Session](tx.DB).
+			Where("id = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at < ? AND "+aboveFloor, session.ID, s.now(), at).
 			Set(set("last_seen_at", at), set("expires_at", expires)).Update(ctx)
 	})
 	if err != nil {
-		return fmt.Errorf("note the use of session %s: %w", session.ID, err)
+		return fmt.Errorf("record the use of session %s: %w", session.ID, err)
 	}
 	return nil
 }
 
-// Prune removes up to limit sessions that ended before a time; it returns how many. One that has
-// expired stays until Expire has ended it, or nobody would be told.
+// Prune removes up to limit sessions that ended before a time and returns how many it removed. It keeps an
+// expired session until Expire has marked, and thereby announced, its end.
 func (s Sessions) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := s.update(ctx, func(tx *gorm.DB) (int, error) {
-		return gorm.G[Session](tx).
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[Session](tx.DB).
 			Where("id IN (SELECT id FROM sessions WHERE expires_at < ? AND ended_at IS NOT NULL LIMIT ?)", before.UTC(), limit).Delete(ctx)
 	})
 	if err != nil {

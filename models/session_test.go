@@ -42,22 +42,25 @@ func TestForeignTokens(t *testing.T) {
 	require.True(t, w.active(session))
 }
 
-// Whoever knew the old password, and is just being let in with it, must not get past its change.
+// A sign-in that has verified the old password must not get past its change.
 func TestNoSessionForWhoHasChangedMeanwhile(t *testing.T) {
-	for name, change := range map[string]func(w *world, id uuid.UUID) error{
-		"disabled": func(w *world, id uuid.UUID) error { return w.Identities.Disable(t.Context(), id) },
-		"deleted":  func(w *world, id uuid.UUID) error { return w.Identities.Delete(t.Context(), id) },
-		"another password": func(w *world, id uuid.UUID) error {
-			_, err := w.Identities.SetPassword(t.Context(), id, models.PasswordChange{Hash: "another"})
-			return err
+	for name, change := range map[string]func(w *world, ada models.Identity) error{
+		"disabled": func(w *world, ada models.Identity) error { return w.Identities.Disable(t.Context(), ada.ID) },
+		"deleted":  func(w *world, ada models.Identity) error { return w.Identities.Delete(t.Context(), ada.ID) },
+		"another password": func(w *world, ada models.Identity) error {
+			w.setPassword(ada, "another", false)
+			return nil
+		},
+		"no password": func(w *world, ada models.Identity) error {
+			return w.Credentials.Remove(t.Context(), ada.ID, w.password(ada).ID)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			ada := w.person("ada@example.com")
-			verified := signIn(ada)
+			verified := w.signIn(ada)
 			verified.Replaces = w.start(ada).ID
-			require.NoError(t, change(w, ada.ID))
+			require.NoError(t, change(w, ada))
 
 			_, err := w.Sessions.Start(t.Context(), verified)
 
@@ -70,7 +73,7 @@ func TestStartReplacesTheSessionBefore(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada@example.com")
 	before, elsewhere := w.start(ada), w.start(ada)
-	in := signIn(ada)
+	in := w.signIn(ada)
 	in.Replaces = before.ID
 
 	now, err := w.Sessions.Start(t.Context(), in)

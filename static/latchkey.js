@@ -1,6 +1,6 @@
 // Everything here is a convenience: every page works without it.
 
-const newLogoutURL = "/auth/self-service/logout/browser";
+const newLogoutURL = "{{create-logout-url}}";
 const json = { headers: { Accept: "application/json" }, credentials: "same-origin", cache: "no-store" };
 
 // leave has this page decide where to go from here: session.js, which hears of the session's end at
@@ -13,11 +13,11 @@ function leave() {
 
 // Of a form that is sent twice, as by a double click, the browser drops the first answer, and with it
 // a new session's token.
-const patience = 5000; // in milliseconds; then somebody may have stopped the first
+const resendAfter = 5000; // milliseconds; then somebody may have stopped the first
 let sentAt = -Infinity;
 addEventListener("pagehide", () => { sentAt = -Infinity; });
 document.addEventListener("submit", (event) => {
-	if (event.timeStamp - sentAt < patience) {
+	if (event.timeStamp - sentAt < resendAfter) {
 		event.preventDefault();
 		return;
 	}

@@ -2,7 +2,7 @@
 // session has ended, whatever ended it. docs/session-js.md says what attributes and events mean.
 (() => {
 	const { dataset, src } = document.currentScript;
-	const url = (path) => new URL(path, new URL("/auth/", src)).href;
+	const url = (path) => new URL(path, src).href;
 	const shortest = 1000, longest = 60_000; // between two tries, in milliseconds
 
 	// The id of the session whose page this is; "" for a page that is nobody's, undefined until known.
@@ -15,7 +15,7 @@
 	// that can't be found out: trouble with network or server signs nobody out.
 	async function whoami() {
 		try {
-			const answer = await fetch(url("sessions/whoami"), {
+			const answer = await fetch(url("{{whoami}}"), {
 				headers: { Accept: "application/json" }, credentials: "include", cache: "no-store",
 			});
 			if (answer.status === 401) return "";
@@ -49,7 +49,7 @@
 			hide(false);
 		} else if (why !== "new_login") {
 			hide(true);
-			location.replace(dataset.signedOutUrl ?? url("signed-out"));
+			location.replace(dataset.signedOutUrl ?? url("{{signed-out}}"));
 		} else if (!stale || dataset.newLoginUrl) {
 			hide(true);
 			renew();
@@ -91,7 +91,7 @@
 
 	function connect() {
 		disconnect();
-		const stream = (source = new EventSource(url("sessions/events"), { withCredentials: true }));
+		const stream = (source = new EventSource(url("{{events}}"), { withCredentials: true }));
 		let since = Infinity;
 		stream.addEventListener("session", ({ data }) => {
 			since = Date.now();
@@ -151,7 +151,7 @@
 			connect();
 			return new Promise((free) => signal.addEventListener("abort", free));
 		};
-		navigator.locks.request("latchkey " + url(""), steal ? { steal } : { signal }, hold).catch(({ name }) => {
+		navigator.locks.request("latchkey " + url("{{events}}"), steal ? { steal } : { signal }, hold).catch(({ name }) => {
 			if (lead !== mine) return;
 			leading = false;
 			disconnect();

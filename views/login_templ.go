@@ -104,7 +104,7 @@ func Login(p LoginPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			templ_7745c5c3_Err = field(input{
-				Name: "identifier", Label: "Email address", Type: "text", Email: true, Value: p.Identifier,
+				Name: "identifier", Label: "Email address or username", Type: "text", Email: true, Value: p.Identifier,
 				Autocomplete: "username", Problem: p.IdentifierProblem, Required: true,
 				Focus: p.Identifier == "" || p.IdentifierProblem != "",
 			}).Render(ctx, templ_7745c5c3_Buffer)

@@ -47,7 +47,7 @@ func Registration(p RegistrationPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if p.Setup {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<p role=\"status\">This is the first account here. The link that brought you works once.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<p role=\"status\">You’re creating the first account. This link works once.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -93,7 +93,7 @@ func Registration(p RegistrationPage) templ.Component {
 			templ_7745c5c3_Err = field(input{
 				Name: "traits.email", Label: "Email address", Type: "text", Email: true, Value: p.Email,
 				Autocomplete: "username", Problem: p.EmailProblem, FormProblem: p.Problem, Required: true,
-				Focus: p.NameProblem+p.PasswordProblem == "" || p.EmailProblem != "",
+				Focus: p.UsernameProblem+p.NameProblem+p.PasswordProblem == "" || p.EmailProblem != "",
 			}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -106,9 +106,16 @@ func Registration(p RegistrationPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			templ_7745c5c3_Err = field(input{
+				Name: "traits.username", Label: "Username", Type: "text", Plain: true, Value: p.Username, Autocomplete: "off",
+				Hint: usernameRules, Problem: p.UsernameProblem, Focus: p.EmailProblem+p.NameProblem == "" && p.UsernameProblem != "",
+			}).Render(ctx, templ_7745c5c3_Buffer)
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
+			templ_7745c5c3_Err = field(input{
 				Name: "password", Label: "Password", Type: "password", Autocomplete: "new-password",
 				Hint: p.PasswordRules, Problem: p.PasswordProblem, Required: true,
-				Focus: p.EmailProblem+p.NameProblem == "" && p.PasswordProblem != "",
+				Focus: p.EmailProblem+p.NameProblem+p.UsernameProblem == "" && p.PasswordProblem != "",
 			}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -118,14 +125,14 @@ func Registration(p RegistrationPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if !p.Setup {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<p class=\"aside\">Have an account? <a href=\"")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<p class=\"aside\">Already have an account? <a href=\"")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var5 templ.SafeURL
 				templ_7745c5c3_Var5, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(p.LoginURL))
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `registration.templ`, Line: 30, Col: 72}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `registration.templ`, Line: 34, Col: 80}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var5))
 				if templ_7745c5c3_Err != nil {
@@ -138,12 +145,15 @@ func Registration(p RegistrationPage) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(p.Page, "Create an account", p.Problem+p.EmailProblem+p.NameProblem+p.PasswordProblem != "").Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(p.Page, "Create an account", p.Problem+p.EmailProblem+p.UsernameProblem+p.NameProblem+p.PasswordProblem != "").Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
 		return nil
 	})
 }
+
+// usernameRules says what a username consists of, before one is chosen.
+const usernameRules = "You can sign in with it, and apps can see it. 2 to 64 lower-case letters, digits, dots, dashes and underscores."
 
 var _ = templruntime.GeneratedTemplate

@@ -3,15 +3,20 @@ package views
 
 //go:generate go run github.com/a-h/templ/cmd/templ@v0.3.977 generate
 
-import "time"
+import (
+	"time"
+
+	"latchkey/app/route"
+)
 
 // Page is what every page shows.
 type Page struct {
-	SiteName string
-	Logo     string // URL; "" for none
-	Icon     string // URL
-	Styles   []string
-	Script   string // URL; "" for none
+	route.Base // for links
+	SiteName   string
+	Logo       string // URL; "" for none
+	Icon       string // URL
+	Styles     []string
+	Script     string // URL; "" for none
 	// SessionScript leaves the page when the session is over whose page this is: Session is its id,
 	// "" for a page that is nobody's.
 	SessionScript string
@@ -41,12 +46,14 @@ type RegistrationPage struct {
 	CSRFToken     string
 	Setup         bool // the first account
 	Email         string
+	Username      string
 	Name          string
 	PasswordRules string
 	LoginURL      string
 
 	Problem         string
 	EmailProblem    string
+	UsernameProblem string
 	NameProblem     string
 	PasswordProblem string
 }
@@ -56,6 +63,7 @@ type AccountPage struct {
 	Page
 	Person          string // how to call them
 	Email           string
+	Username        string
 	Name            string
 	LogoutURL       string
 	Next            string // where the browser goes after signing out
@@ -71,6 +79,7 @@ type AccountPage struct {
 
 	Done               string // what the last form did
 	NameProblem        string
+	UsernameProblem    string
 	OldPasswordProblem string
 	NewPasswordProblem string
 	KeepSessions       bool // leave "end all other sessions" unticked
@@ -104,11 +113,11 @@ type ActivityEntry struct {
 // ConfirmPage asks for the password before something is done.
 type ConfirmPage struct {
 	Page
-	What     string // is to be done, after "to"
-	Action   string // of the form that waits
+	Action   string // what is to be done, as a button: "Sign out everywhere"
+	URL      string // of the form that waits
 	Email    string
 	ReturnTo string // of the form that waits; "" for none
-	Proof    string // of the session, for who clicks twice
+	Proof    string // of the session, for a form that is sent twice
 	Problem  string // with the password
 }
 
@@ -125,9 +134,8 @@ type LogoutPage struct {
 // SignedOutPage is where a browser arrives after signing out.
 type SignedOutPage struct {
 	Page
-	LoginURL string
-	Problem  string
-	Receipt  *Receipt // nil where nothing may be told
+	Problem string
+	Receipt *Receipt // nil where nothing may be told
 }
 
 // Receipt says what a logout has done.
@@ -142,7 +150,7 @@ type Receipt struct {
 // Told is an app that hears of a logout.
 type Told struct{ App, How string }
 
-// ForbiddenPage says that an app is for others. A proxy shows it on the app's host, so its URLs are
+// ForbiddenPage says that the person has no access to an app. A proxy shows it on the app's host, so its URLs are
 // absolute.
 type ForbiddenPage struct {
 	Page

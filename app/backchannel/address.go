@@ -6,19 +6,19 @@ import (
 	"syscall"
 )
 
-// A notPublic is the address of a dial that was refused.
+// notPublic is the error for an address that isn't public.
 type notPublic netip.Addr
 
 func (a notPublic) Error() string {
-	return fmt.Sprintf("%s is not a public address, and no other is posted to here", netip.Addr(a))
+	return fmt.Sprintf("%s isn't a public address, and APPS_PUBLIC_ONLY is set", netip.Addr(a))
 }
 
-// dialPublic is a net.Dialer's Control. It sees the address that is really dialled,
-// after the look-up, so that a name can't first be public and then private.
+// dialPublic is a net.Dialer's Control. It sees the address that is actually dialled,
+// after the DNS lookup, so that a name can't be public first and private then.
 func dialPublic(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("dial an address that can't be read: %w", err)
+		return fmt.Errorf("parse the address to dial: %w", err)
 	}
 	if !IsPublic(to.Addr()) {
 		return notPublic(to.Addr())
@@ -26,7 +26,7 @@ func dialPublic(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// The addresses that aren't globally reachable, or lead to some that aren't: IANA's
+// Addresses that aren't globally reachable, or lead to some that aren't: IANA's
 // registries of special-purpose addresses, RFC 6890, and multicast.
 var (
 	notPublic4 = prefixes(
@@ -46,7 +46,7 @@ var (
 		"224.0.0.0/4",     // multicast
 		"240.0.0.0/4",     // reserved, and broadcast
 	)
-	// global6 is all that is given out as public. What lies outside of it are ::, ::1,
+	// global6 contains all public addresses. Outside of it are ::, ::1,
 	// IPv4 addresses in old forms, fc00::/7, fe80::/10, ff00::/8 and the like.
 	global6    = netip.MustParsePrefix("2000::/3")
 	notPublic6 = prefixes(
@@ -55,8 +55,8 @@ var (
 		"2002::/16",     // 6to4, which hides an IPv4 address
 		"3fff::/20",     // documentation
 	)
-	// nat64 holds an IPv4 address in its last four bytes. Hosts without IPv4 of their
-	// own reach all of IPv4 that way (RFC 6052).
+	// nat64 holds an IPv4 address in its last four bytes. IPv6-only hosts reach
+	// all of IPv4 that way (RFC 6052).
 	nat64 = netip.MustParsePrefix("64:ff9b::/96")
 )
 
@@ -68,7 +68,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
-// IsPublic reports whether addr is one that anybody on the internet can have.
+// IsPublic reports whether addr is a public address on the internet.
 func IsPublic(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if nat64.Contains(addr) {

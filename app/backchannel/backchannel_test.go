@@ -3,6 +3,7 @@ package backchannel_test
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -35,9 +36,13 @@ func token() backchannel.Token {
 	}
 }
 
-func newKey(t testing.TB) backchannel.Key {
+var algorithms = []backchannel.Algorithm{backchannel.ES256, backchannel.RS256}
+
+func newKey(t testing.TB) backchannel.Key { return newKeyFor(t, backchannel.ES256) }
+
+func newKeyFor(t testing.TB, algorithm backchannel.Algorithm) backchannel.Key {
 	t.Helper()
-	key, _, err := backchannel.NewKey()
+	key, _, err := backchannel.NewKey(algorithm)
 	require.NoError(t, err)
 	return key
 }
@@ -62,19 +67,27 @@ func verify(t *testing.T, signed string, keySet []byte, now time.Time) (*jwt.Tok
 	keys, err := keyfunc.NewJWKSetJSON(keySet)
 	require.NoError(t, err)
 	return jwt.Parse(signed, keys.Keyfunc,
-		jwt.WithValidMethods([]string{"ES256"}), jwt.WithIssuer("https://login.example.com"), jwt.WithAudience("notes"),
+		jwt.WithValidMethods([]string{"ES256", "RS256"}), jwt.WithIssuer("https://login.example.com"), jwt.WithAudience("notes"),
 		jwt.WithIssuedAt(), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
 }
 
 func TestTokenIsWhatTheStandardAsksFor(t *testing.T) {
-	key, other := newKey(t), newKey(t)
-	for name, keys := range map[string][]backchannel.Key{
-		"one key": {key}, "two keys": {other, key}, "two keys, the other way round": {key, other},
+	key, other, rsaKey := newKey(t), newKey(t), newKeyFor(t, backchannel.RS256)
+	for name, c := range map[string]struct {
+		key       backchannel.Key
+		algorithm string
+		published []backchannel.Key
+	}{
+		"one key":                       {key, "ES256", []backchannel.Key{key}},
+		"two keys":                      {key, "ES256", []backchannel.Key{other, key}},
+		"two keys, the other way round": {key, "ES256", []backchannel.Key{key, other}},
+		"a key of each algorithm":       {key, "ES256", []backchannel.Key{rsaKey, key}},
+		"the RSA key":                   {rsaKey, "RS256", []backchannel.Key{key, rsaKey}},
 	} {
-		parsed, err := verify(t, sign(t, key, token()), jwks(t, keys...), issued)
+		parsed, err := verify(t, sign(t, c.key, token()), jwks(t, c.published...), issued)
 
 		require.NoError(t, err, name)
-		require.Equal(t, map[string]any{"alg": "ES256", "typ": "logout+jwt", "kid": key.ID}, parsed.Header)
+		require.Equal(t, map[string]any{"alg": c.algorithm, "typ": "logout+jwt", "kid": c.key.ID}, parsed.Header)
 		require.Equal(t, jwt.MapClaims{
 			"iss": "https://login.example.com", "aud": "notes", "jti": "a-token", "sub": "ada", "sid": "a-session",
 			"iat": float64(issued.Unix()), "exp": float64(issued.Add(2 * time.Minute).Unix()),
@@ -157,25 +170,45 @@ func TestKeySetHasOnlyWhatIsPublic(t *testing.T) {
 	require.JSONEq(t, `{"keys": []}`, string(jwks(t)))
 }
 
+func TestKeySetHasOnlyWhatIsPublicOfAnRSAKey(t *testing.T) {
+	key := newKeyFor(t, backchannel.RS256)
+	var set struct {
+		Keys []map[string]string `json:"keys"`
+	}
+	require.NoError(t, json.Unmarshal(jwks(t, key), &set))
+
+	require.Len(t, set.Keys, 1)
+	shown := set.Keys[0]
+	require.Equal(t, []string{"alg", "e", "kid", "kty", "n", "use"}, slices.Sorted(maps.Keys(shown)))
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"e":"%s","kty":"RSA","n":"%s"}`, shown["e"], shown["n"]))
+	require.Equal(t, key.ID, base64.RawURLEncoding.EncodeToString(sum[:]))
+	require.Equal(t, key.ID, shown["kid"])
+	require.Equal(t, "sig RS256", shown["use"]+" "+shown["alg"])
+}
+
 func TestKeyIsTheSameAfterItWasStored(t *testing.T) {
-	key, der, err := backchannel.NewKey()
-	require.NoError(t, err)
+	for _, algorithm := range algorithms {
+		key, der, err := backchannel.NewKey(algorithm)
+		require.NoError(t, err)
 
-	stored, err := backchannel.ParseKey(der)
+		stored, err := backchannel.ParseKey(der)
 
-	require.NoError(t, err)
-	require.Equal(t, key.ID, stored.ID)
-	require.True(t, key.Private.Equal(stored.Private))
-	_, err = verify(t, sign(t, stored, token()), jwks(t, key), issued)
-	require.NoError(t, err)
+		require.NoError(t, err)
+		require.Equal(t, key.ID, stored.ID)
+		require.Equal(t, algorithm, stored.Algorithm())
+		_, err = verify(t, sign(t, stored, token()), jwks(t, key), issued)
+		require.NoError(t, err)
+	}
 }
 
 func TestWhatIsNoKeyOfOursIsRefused(t *testing.T) {
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	require.NoError(t, err)
-	for name, private := range map[string]any{"P-384": p384, "RSA": rsaKey} {
+	_, ed25519Key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	for name, private := range map[string]any{"P-384": p384, "RSA of 1024 bits": short, "Ed25519": ed25519Key} {
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		require.NoError(t, err)
 		_, err = backchannel.ParseKey(der)
@@ -185,6 +218,8 @@ func TestWhatIsNoKeyOfOursIsRefused(t *testing.T) {
 		_, err := backchannel.ParseKey(der)
 		require.Error(t, err)
 	}
+	_, _, err = backchannel.NewKey("HS256")
+	require.ErrorContains(t, err, "HS256")
 }
 
 func TestKeyIsLoggedByItsName(t *testing.T) {

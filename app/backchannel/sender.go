@@ -18,43 +18,43 @@ import (
 )
 
 const (
-	sendTimeout    = 10 * time.Second // for all of it
-	connectTimeout = 3 * time.Second  // with the look-up of the name
+	sendTimeout    = 10 * time.Second // in total
+	connectTimeout = 3 * time.Second  // with the DNS lookup
 	tlsTimeout     = 5 * time.Second
 	bodyTimeout    = 2 * time.Second
 
-	maxHeader = 16 << 10 // bytes of an answer that are read
+	maxHeader = 16 << 10 // bytes read of a response
 	maxBody   = 4 << 10
 	maxNote   = 200 // characters
 )
 
-// An Outcome is what has become of a token that was sent.
+// An Outcome is the outcome of sending a token.
 type Outcome string
 
 const (
-	Delivered Outcome = "delivered" // the app took it: any 2xx
-	Refused   Outcome = "refused"   // the app said that it is of no use: 400, so sending it again is as well
+	Delivered Outcome = "delivered" // the app accepted it: any 2xx
+	Refused   Outcome = "refused"   // the app rejected it with 400: don't try again
 	Failed    Outcome = "failed"    // anything else: try again later
 )
 
-// A Result is what came of sending a token once.
+// A Result is the result of one attempt to send a token.
 type Result struct {
-	Status  int // of the answer, or 0 if there was none
+	Status  int // of the response, or 0 if there was none
 	Outcome Outcome
-	// Note says what happened, for the delivery log and a person who looks for the
-	// reason: one printable line of 200 characters at most. It has nothing of the token.
+	// Note says what happened, for the delivery log: one printable line of at most
+	// 200 characters. It contains no part of the token.
 	Note string
 }
 
-// A Sender posts logout tokens to apps. It is safe for concurrent use, and an app
-// that is slow delays nothing but what is sent to it.
+// A Sender posts logout tokens to apps. It is safe for concurrent use, and a slow
+// app only delays what is sent to it.
 type Sender struct {
 	transport     http.RoundTripper
 	timeout, body time.Duration
 }
 
-// NewSender returns a Sender. With publicOnly it connects to public addresses alone:
-// whoever registers an app can't use it to reach this machine, or others near it.
+// NewSender returns a Sender. With publicOnly it only connects to public addresses:
+// somebody who registers an app can't use it to reach this machine or its network.
 func NewSender(publicOnly bool) *Sender {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	if publicOnly {
@@ -67,21 +67,21 @@ func NewSender(publicOnly bool) *Sender {
 			DialContext:            dialer.DialContext,
 			TLSHandshakeTimeout:    tlsTimeout,
 			MaxResponseHeaderBytes: maxHeader,
-			// Else an answer of a few bytes could unpack to millions.
+			// A response of a few bytes could decompress to millions.
 			DisableCompression: true,
-			// A kept connection that the app has closed meanwhile fails the post that
-			// comes next, and a post must not be repeated unseen.
+			// The next post fails on an idle connection that the app has closed, and a
+			// post must not be retried silently.
 			DisableKeepAlives: true,
 		},
 	}
 }
 
-// Send posts the token to the URL as the standard says (§2.5). It follows no redirect,
-// uses no proxy, reads no more than 4 KiB of an answer, and returns within ten seconds,
+// Send posts the token to the URL (§2.5). It follows no redirects, uses no proxy, reads
+// at most 4 KiB of a response, and returns within ten seconds,
 // or when ctx is done.
 func (s *Sender) Send(ctx context.Context, url, token string) Result {
 	if err := CheckURL(url); err != nil {
-		return Result{Outcome: Failed, Note: note(err.Error(), token)}
+		return Result{Outcome: Failed, Note: clean(err.Error(), token)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -91,10 +91,10 @@ func (s *Sender) Send(ctx context.Context, url, token string) Result {
 	}
 	res, err := s.transport.RoundTrip(req)
 	if err != nil {
-		return Result{Outcome: Failed, Note: note(reason(err), token)}
+		return Result{Outcome: Failed, Note: clean(reason(err), token)}
 	}
 	defer res.Body.Close()
-	// What the answer's status says holds, even if its body never ends.
+	// The status decides, even if the body never ends.
 	defer time.AfterFunc(s.body, cancel).Stop()
 	return resultOf(res, token)
 }
@@ -111,43 +111,42 @@ func newRequest(ctx context.Context, to, token string) (*http.Request, error) {
 	return req, nil
 }
 
-// resultOf judges an answer (§2.8). It reads the body of a 400 alone.
+// resultOf returns the result of a response (§2.8). It only reads the body of a 400.
 func resultOf(res *http.Response, token string) Result {
-	// The text that came with the status is the app's, and can be anything.
-	said := strings.TrimSpace(fmt.Sprintf("%d %s", res.StatusCode, http.StatusText(res.StatusCode)))
-	r := Result{Status: res.StatusCode, Outcome: Failed, Note: said}
+	// Not res.Status: its text comes from the app, and can be anything.
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", res.StatusCode, http.StatusText(res.StatusCode)))
+	r := Result{Status: res.StatusCode, Outcome: Failed, Note: status}
 	switch {
 	case res.StatusCode >= 200 && res.StatusCode <= 299:
 		r.Outcome = Delivered
 	case res.StatusCode >= 300 && res.StatusCode <= 399:
-		r.Note = said + ": redirects are not followed, so register the URL that it leads to"
+		r.Note = status + ": redirects aren't followed, so register the URL that it leads to"
 	case res.StatusCode == http.StatusBadRequest:
 		r.Outcome = Refused
-		body, _ := io.ReadAll(io.LimitReader(res.Body, maxBody)) // what came of it will do
-		r.Note = refusal(said, body, token)
+		body, _ := io.ReadAll(io.LimitReader(res.Body, maxBody)) // as much as could be read
+		r.Note = refusal(status, body, token)
 	}
 	return r
 }
 
-// refusal is the note for a 400 with this body, in which the app may say why:
-// RFC 6749 §5.2.
-func refusal(said string, body []byte, token string) string {
+// refusal returns the note for a 400 whose body may contain the reason: RFC 6749 §5.2.
+func refusal(note string, body []byte, token string) string {
 	var why struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
 	if json.Unmarshal(body, &why) != nil {
-		return said
+		return note
 	}
 	for _, text := range []string{why.Error, why.Description} {
 		if text = printable(text); text != "" {
-			said += ": " + text
+			note += ": " + text
 		}
 	}
-	return note(said, token)
+	return clean(note, token)
 }
 
-// reason says why there was no answer.
+// reason says why there was no response.
 func reason(err error) string {
 	var refused notPublic
 	var dns *net.DNSError
@@ -164,7 +163,7 @@ func reason(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return "the connection was closed before an answer"
 	case errors.As(err, &plain):
-		return "the host speaks no TLS at that port: it may be one for http://"
+		return "the host doesn't use TLS on that port: the URL may have to begin with http://"
 	}
 	return strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
 }
@@ -175,8 +174,8 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// note makes text, which may be the app's, fit for a line of a log.
-func note(text, token string) string {
+// clean makes text, which may come from the app, safe for a line of a log.
+func clean(text, token string) string {
 	text = without(printable(text), token)
 	if runes := []rune(text); len(runes) > maxNote {
 		text = strings.TrimRight(string(runes[:maxNote-1]), " ") + "…"
@@ -184,18 +183,18 @@ func note(text, token string) string {
 	return text
 }
 
-// printable puts one space for all that has no shape of its own: control characters,
-// line breaks, marks of direction, bytes that aren't UTF-8.
+// printable replaces runs of invisible characters by one space: control characters, line
+// breaks, direction marks, bytes that aren't UTF-8.
 func printable(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
 		return !unicode.IsPrint(r) || unicode.IsSpace(r) || r == unicode.ReplacementChar
 	}), " ")
 }
 
-// tokenPart is how much of a token in a row makes it one.
+// tokenPart is how many consecutive bytes count as a part of the token.
 const tokenPart = 16
 
-// without leaves out the words in which the app repeats the token, or a part of it.
+// without replaces the words that contain the token or a part of it.
 func without(text, token string) string {
 	words := strings.Split(text, " ")
 	for i, word := range words {

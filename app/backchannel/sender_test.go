@@ -120,7 +120,7 @@ func TestAnswersAreJudged(t *testing.T) {
 		"500":               {status(500), Result{500, Failed, "500 Internal Server Error"}},
 		"503":               {status(503), Result{503, Failed, "503 Service Unavailable"}},
 		"one of their own":  {status(799), Result{799, Failed, "799"}},
-		"304 with no place": {status(304), Result{304, Failed, "304 Not Modified: redirects are not followed, so register the URL that it leads to"}},
+		"304 with no place": {status(304), Result{304, Failed, "304 Not Modified: redirects aren't followed, so register the URL that it leads to"}},
 		"the standard's error": {because(`{"error": "invalid_request", "error_description": "The token has expired."}`),
 			Result{400, Refused, "400 Bad Request: invalid_request: The token has expired."}},
 		"an error without description": {because(`{"error": "invalid_request"}`), Result{400, Refused, "400 Bad Request: invalid_request"}},
@@ -160,7 +160,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 			require.Equal(t, code, result.Status)
 			require.Equal(t, Failed, result.Outcome)
-			require.Contains(t, result.Note, "redirects are not followed")
+			require.Contains(t, result.Note, "redirects aren't followed")
 			require.EqualValues(t, 1, asked.Load())
 		}
 	}
@@ -184,9 +184,9 @@ func TestNoAnswerIsAFailure(t *testing.T) {
 		}), "header"},
 		"nobody there":             {"http://" + nobody.Addr().String(), "connection refused"},
 		"no address":               {"http://nowhere.onion/", "no suitable address"},
-		"a URL that can't be":      {"ftp://a.example/", "the URL does not begin with https://"},
+		"a URL that can't be":      {"ftp://a.example/", "the URL doesn't begin with https://"},
 		"a secret in the URL":      {"https://ada:pw@a.example/", "the URL has a user name"},
-		"HTTPS where there's HTTP": {strings.Replace(receiver(t, func(http.ResponseWriter, *http.Request) {}), "http:", "https:", 1), "the host speaks no TLS at that port"},
+		"HTTPS where there's HTTP": {strings.Replace(receiver(t, func(http.ResponseWriter, *http.Request) {}), "http:", "https:", 1), "the host doesn't use TLS on that port"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := patient().Send(t.Context(), test.url, aToken)
@@ -335,7 +335,7 @@ func TestPublicOnlyReachesNothingNearby(t *testing.T) {
 
 		require.Zero(t, result.Status, host)
 		require.Equal(t, Failed, result.Outcome, host)
-		require.Regexp(t, `^`+address+` is not a public address, and no other is posted to here$|address family not supported`, result.Note)
+		require.Regexp(t, `^`+address+` isn't a public address, and APPS_PUBLIC_ONLY is set$|address family not supported`, result.Note)
 	}
 	require.Zero(t, contacted.Load())
 	require.Equal(t, Delivered, patient().Send(t.Context(), "http://localhost"+port, aToken).Outcome, "without publicOnly")
@@ -395,6 +395,6 @@ func FuzzNote(f *testing.F) {
 	f.Add([]byte("<html>"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		requireNote(t, refusal("400 Bad Request", body, aToken), aToken)
-		requireNote(t, note("x"+string(body), aToken), aToken)
+		requireNote(t, clean("x"+string(body), aToken), aToken)
 	})
 }

@@ -9,17 +9,17 @@ import (
 	"latchkey/app/returnto"
 )
 
-// maxURL is the most bytes that an app's URL may have.
+// maxURL is the maximum length of an app's URL in bytes.
 const maxURL = 2048
 
 // CheckURL returns nil if raw is a URL that logout tokens can be posted to: absolute,
-// http or https, with no user and no fragment (§2.2), and written so that it can't be
-// read in two ways. Its error is a sentence for a person, without the final stop, and
-// repeats nothing of raw.
+// http or https, with no user and no fragment (§2.2), and
+// unambiguous. Its error is a sentence for a person, without the full stop, and repeats
+// nothing of raw.
 func CheckURL(raw string) error {
 	switch {
 	case raw == "":
-		return errors.New("the URL is empty: give the address that the app is told at")
+		return errors.New("the URL is empty: give the address at which to notify the app")
 	case len(raw) > maxURL:
 		return fmt.Errorf("the URL is longer than %d bytes: shorten it", maxURL)
 	case strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
@@ -30,13 +30,13 @@ func CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return errors.New("the URL is not one: write it like https://app.example.com/logged-out, and a % of its own as %25")
+		return errors.New("the URL is invalid: write it like https://app.example.com/logged-out, and a % of its own as %25")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("the URL does not begin with https:// or http://: write it in full")
+		return errors.New("the URL doesn't begin with https:// or http://: write it in full")
 	case u.User != nil:
 		return errors.New("the URL has a user name before its host: remove everything up to the @")
 	case strings.Contains(u.Host, "*"):
-		return errors.New("the URL has a wildcard in its host: name the one host that is told")
+		return errors.New("the URL has a wildcard in its host: name a single host")
 	}
 	if err := returnto.CheckOrigin(u.Scheme + "://" + u.Host); err != nil {
 		return fmt.Errorf("the URL %w", err)

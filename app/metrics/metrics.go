@@ -1,4 +1,4 @@
-// Package metrics counts what happens, for Prometheus.
+// Package metrics exports metrics for Prometheus.
 package metrics
 
 import (
@@ -18,7 +18,7 @@ import (
 	"latchkey/app/password"
 )
 
-// Result is what came of a sign-in.
+// Result is the result of a sign-in.
 type Result string
 
 // The results of a sign-in.
@@ -28,38 +28,38 @@ const (
 	Throttled        Result = "throttled"
 	Disabled         Result = "disabled"
 	Busy             Result = "busy"
-	Canceled         Result = "canceled" // its client has gone
+	Canceled         Result = "canceled" // the client has disconnected
 	Error            Result = "error"
 )
 
-// Sources are what is looked at when the metrics are asked for, and the values that labels have.
+// Sources are read when the metrics are scraped, and give the values of labels.
 type Sources struct {
 	Pool    *sql.DB
 	Hashing func() password.Load
 	Streams func() int
-	// Connections returns those to the database, of whatever pool they come from; Pool knows of none
-	// that PostgreSQL is asked through directly.
+	// Connections counts the connections to the database, of all pools; Pool doesn't include those of the
+	// direct pool to PostgreSQL.
 	Connections func() (inUse, idle, limit int)
-	// Backlog returns how many deliveries are pending, and for how long the first has been due.
+	// Backlog returns how many deliveries are pending, and how long the oldest has been due.
 	Backlog func(context.Context) (pending int, late time.Duration, err error)
 
-	Reasons, Outcomes []string // of ends of sessions, of attempts to tell an app
+	Reasons, Outcomes []string // of ends of sessions, of attempts to notify an app
 }
 
-// Metrics counts. All methods may be called on nil, and then do nothing.
+// Metrics counts events. Except for Handler, Route and Request, its methods do nothing on nil.
 type Metrics struct {
 	registry  *prometheus.Registry
 	requests  *prometheus.CounterVec
 	took      *prometheus.HistogramVec
-	endpoints map[endpointKey]*atomic.Pointer[endpoint] // written by Route alone
+	endpoints map[endpointKey]*atomic.Pointer[endpoint] // only Route adds to it
 
 	started, registered, refused prometheus.Counter
 	ended, signIns, attempts     *prometheus.CounterVec
 	hashing                      prometheus.Histogram
 }
 
-// endpoint has the series of one method of one route, from its first request on: to find them by
-// their labels takes longer than to count.
+// endpoint has the series of one method of one route, from its first request on: finding them by
+// their labels takes longer than counting.
 type endpoint struct {
 	took  prometheus.Observer
 	codes [500]atomic.Pointer[prometheus.Counter] // from 100 on
@@ -67,7 +67,7 @@ type endpoint struct {
 
 type endpointKey struct{ method, route string }
 
-// A stranger chooses method and path, and must not be able to make series.
+// Clients choose method and path, but must not be able to create series.
 const (
 	unknownRoute = "unknown"
 	otherMethod  = "other"
@@ -75,34 +75,34 @@ const (
 
 var knownMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodOptions, http.MethodPut, http.MethodPatch}
 
-// durations are three times the one before, or so, from what a whoami takes to what nobody waits for.
+// durations are histogram buckets in seconds, from the fastest whoami to longer than anybody waits.
 var durations = []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10}
 
-// New returns metrics in a registry of their own.
+// New returns Metrics with their own registry.
 func New(from Sources) *Metrics {
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
 		endpoints: map[endpointKey]*atomic.Pointer[endpoint]{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_http_requests_total",
-			Help: "Requests that have been answered."}, []string{"route", "method", "code"}),
+			Help: "Requests answered."}, []string{"route", "method", "code"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "latchkey_http_request_duration_seconds", Buckets: durations,
-			Help: "Time from a request's header to the end of its answer; an event stream counts until it has begun."}, []string{"route", "method"}),
-		started: counter("latchkey_sessions_started_total", "Sessions that have been started."),
+			Help: "Time from a request's header to the end of its answer; an event stream is counted until it starts."}, []string{"route", "method"}),
+		started: counter("latchkey_sessions_started_total", "Sessions started."),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_sessions_ended_total",
-			Help: "Sessions that this process has ended. Those that a command such as 'latchkey session end' ends are counted by no process."}, []string{"reason"}),
+			Help: "Sessions ended by this process. Those ended by a command such as 'latchkey session end' aren't counted."}, []string{"reason"}),
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_sign_ins_total",
-			Help: "Sign-in forms that were sent with an address and a password, by what came of them."}, []string{"result"}),
-		registered: counter("latchkey_registrations_total", "Accounts that people have made. Those of 'latchkey user add' are not counted."),
+			Help: "Sign-in forms submitted with an address and a password, by result."}, []string{"result"}),
+		registered: counter("latchkey_registrations_total", "Accounts created by registration. Those of 'latchkey user add' aren't counted."),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_outbox_attempts_total",
-			Help: "Attempts to tell an app of the end of a session, by what came of them."}, []string{"result"}),
-		refused: counter("latchkey_password_hashes_refused_total", "Password hashes that got no turn: too many were waiting, or this one for too long."),
+			Help: "Attempts to notify an app that a session ended, by result."}, []string{"result"}),
+		refused: counter("latchkey_password_hashes_refused_total", "Password hashes rejected because too many were waiting, or this one waited too long."),
 		hashing: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "latchkey_password_hash_duration_seconds", Buckets: durations,
-			Help: "Time to hash a password, without the wait for a turn."}),
+			Help: "Time to hash a password, excluding queueing."}),
 	}
 	for vector, values := range map[*prometheus.CounterVec][]string{m.ended: from.Reasons, m.attempts: from.Outcomes,
 		m.signIns: {string(OK), string(WrongCredentials), string(Throttled), string(Disabled), string(Busy), string(Canceled), string(Error)}} {
 		for _, value := range values {
-			vector.WithLabelValues(value) // a rate needs a beginning
+			vector.WithLabelValues(value) // a rate needs an initial zero
 		}
 	}
 	for _, method := range append(knownMethods, otherMethod) {
@@ -136,10 +136,10 @@ func buildInfo() prometheus.Collector {
 		Help: "Always 1; its labels say what is running."}, func() float64 { return 1 })
 }
 
-// maxScrapes is how many may be under way at a time.
+// maxScrapes is the maximum number of concurrent scrapes.
 const maxScrapes = 4
 
-// Handler answers with all metrics, in the formats of Prometheus. What fails is left out.
+// Handler answers with all metrics, in the formats of Prometheus. Metrics that fail are left out.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes,
@@ -147,7 +147,7 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	})
 }
 
-// Route makes a route known, before any of its requests.
+// Route registers a route. Call it before any of its requests.
 func (m *Metrics) Route(method, route string) {
 	m.endpoints[endpointKey{method, route}] = new(atomic.Pointer[endpoint])
 }
@@ -163,13 +163,13 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 		place = m.endpoints[key]
 	}
 	e := place.Load()
-	if e == nil { // of two at once either will do: they have the same series
+	if e == nil { // concurrent calls create the same series, so either one will do
 		e = &endpoint{took: m.took.WithLabelValues(key.route, key.method)}
 		place.CompareAndSwap(nil, e)
 	}
 	e.took.Observe(took.Seconds())
 	if status < 100 || status >= 100+len(e.codes) {
-		status = http.StatusInternalServerError // no handler of ours sends such a one
+		status = http.StatusInternalServerError // none of our handlers sends such a status
 	}
 	answered := e.codes[status-100].Load()
 	if answered == nil {
@@ -180,7 +180,7 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 	(*answered).Inc()
 }
 
-// SessionStarted counts a session.
+// SessionStarted counts a session that has started.
 func (m *Metrics) SessionStarted() {
 	if m != nil {
 		m.started.Inc()
@@ -201,14 +201,14 @@ func (m *Metrics) SignIn(result Result) {
 	}
 }
 
-// Registered counts an account.
+// Registered counts an account created by registration.
 func (m *Metrics) Registered() {
 	if m != nil {
 		m.registered.Inc()
 	}
 }
 
-// Attempted counts an attempt to tell an app.
+// Attempted counts an attempt to notify an app.
 func (m *Metrics) Attempted(outcome string) {
 	if m != nil {
 		m.attempts.WithLabelValues(outcome).Inc()
@@ -226,19 +226,19 @@ func (m *Metrics) Hashed(h password.Hashing) {
 	}
 }
 
-// state is what is not counted but looked at.
+// state collects the metrics that are read at each scrape.
 type state struct{ from Sources }
 
 var (
-	hashes          = gauge("latchkey_password_hashes", "Password hashes that run, and that wait for their turn.", "state")
-	hashesMost      = gauge("latchkey_password_hashes_limit", "How many may run, and wait, at most.", "state")
-	streams         = gauge("latchkey_event_streams", "Event streams that are open.")
-	connections     = gauge("latchkey_database_connections", "Connections to the database.", "state")
-	connectionsMost = gauge("latchkey_database_connections_limit", "How many there may be at most.")
+	hashes           = gauge("latchkey_password_hashes", "Password hashes running and waiting.", "state")
+	hashesLimit      = gauge("latchkey_password_hashes_limit", "Maximum number of password hashes running and waiting.", "state")
+	streams          = gauge("latchkey_event_streams", "Open event streams.")
+	connections      = gauge("latchkey_database_connections", "Connections to the database.", "state")
+	connectionsLimit = gauge("latchkey_database_connections_limit", "Maximum number of connections to the database.")
 
-	databaseUp = gauge("latchkey_database_up", "1 if the database has answered just now, else 0.")
-	pending    = gauge("latchkey_outbox_pending", "Deliveries to apps that are still to be made.")
-	oldestDue  = gauge("latchkey_outbox_oldest_due_seconds", "For how long the first delivery has been due that is neither made nor put off; 0 if none is.")
+	databaseUp = gauge("latchkey_database_up", "1 if the database responds, else 0.")
+	pending    = gauge("latchkey_outbox_pending", "Pending deliveries to apps.")
+	oldestDue  = gauge("latchkey_outbox_oldest_due_seconds", "How long the oldest due delivery has been due; 0 if none is.")
 )
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {
@@ -247,12 +247,12 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (s *state) Describe(all chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{hashes, hashesMost, streams, connections, connectionsMost, databaseUp, pending, oldestDue} {
+	for _, desc := range []*prometheus.Desc{hashes, hashesLimit, streams, connections, connectionsLimit, databaseUp, pending, oldestDue} {
 		all <- desc
 	}
 }
 
-// backlogTimeout bounds what a scrape waits for the database.
+// backlogTimeout is how long a scrape waits for the database.
 const backlogTimeout = 2 * time.Second
 
 // Collect implements prometheus.Collector.
@@ -263,13 +263,13 @@ func (s *state) Collect(all chan<- prometheus.Metric) {
 	load := s.from.Hashing()
 	is(hashes, float64(load.Running), "running")
 	is(hashes, float64(load.Waiting), "waiting")
-	is(hashesMost, float64(load.MaxRunning), "running")
-	is(hashesMost, float64(load.MaxWaiting), "waiting")
+	is(hashesLimit, float64(load.MaxRunning), "running")
+	is(hashesLimit, float64(load.MaxWaiting), "waiting")
 	is(streams, float64(s.from.Streams()))
 	inUse, idle, limit := s.from.Connections()
 	is(connections, float64(inUse), "in_use")
 	is(connections, float64(idle), "idle")
-	is(connectionsMost, float64(limit))
+	is(connectionsLimit, float64(limit))
 
 	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
 	defer cancel()

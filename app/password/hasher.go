@@ -1,5 +1,5 @@
-// Package password hashes passwords within bounds of memory and time, and says which
-// passwords are refused.
+// Package password hashes passwords with limits on memory and time, and checks new
+// passwords against rules.
 package password
 
 import (
@@ -17,14 +17,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxBytes is the most bytes a password may have. None is ever cut off.
+// MaxBytes is the maximum length of a password in bytes. Passwords are never truncated.
 const MaxBytes = 1024
 
-// RetryAfter is how long a hash may wait for its turn, and when to try again after
-// ErrBusy.
+// RetryAfter is how long a hash may wait in the queue, and how long to wait before trying
+// again after ErrBusy.
 const RetryAfter = 2 * time.Second
 
-// waitingPerCore hashes take about a second with the default parameters.
+// waitingPerCore is the length of the queue per core: about a second's worth of hashes with
+// the default parameters.
 const waitingPerCore = 32
 
 const (
@@ -36,10 +37,10 @@ const (
 // 503, and ask to try again after RetryAfter.
 var ErrBusy = errors.New("password: too many passwords are being checked")
 
-// Params are the costs of a hash. A zero field stands for its default, the first
-// choice of OWASP's Password Storage Cheat Sheet: 19456 KiB, 2 passes, 1 lane.
+// Params are the costs of a hash. A zero field means the default, the first choice
+// of OWASP's Password Storage Cheat Sheet: 19456 KiB, 2 passes, 1 lane.
 type Params struct {
-	MemoryKiB uint32 // from 8 for each lane to 1 GiB
+	MemoryKiB uint32 // from 8 per lane to 1 GiB
 	Passes    uint32 // at most 100
 	Lanes     uint8
 }
@@ -52,72 +53,71 @@ func (p Params) orDefault() Params {
 	}
 }
 
-// Validate returns an error that names the field that NewHasher would panic about.
+// Validate returns an error that names the field if NewHasher would panic.
 func (p Params) Validate() error {
 	return p.orDefault().check()
 }
 
-// check keeps argon2 from panicking, and a mistyped setting or a broken row of the
-// database from taking all memory. Memory below 8 KiB a lane has no meaning
-// (RFC 9106 §3.1).
+// check keeps argon2 from panicking, and a mistyped setting or a corrupt row in the
+// database from using all memory. The minimum memory is 8 KiB per lane (RFC 9106 §3.1).
 func (p Params) check() error {
 	switch {
 	case p.Lanes < 1:
 		return errors.New("argon2 needs at least 1 lane")
 	case p.Passes < 1 || p.Passes > 100:
-		return fmt.Errorf("argon2 takes from 1 to 100 passes here, not %d", p.Passes)
+		return fmt.Errorf("argon2 needs from 1 to 100 passes here, not %d", p.Passes)
 	case p.MemoryKiB < 8*uint32(p.Lanes) || p.MemoryKiB > 1<<20:
-		return fmt.Errorf("argon2 takes from %d (8 for each lane) to %d KiB of memory here, not %d", 8*uint32(p.Lanes), 1<<20, p.MemoryKiB)
+		return fmt.Errorf("argon2 needs from %d (8 for each lane) to %d KiB of memory here, not %d", 8*uint32(p.Lanes), 1<<20, p.MemoryKiB)
 	}
 	return nil
 }
 
-// below reports whether any cost is lower than today's.
-func (p Params) below(today Params) bool {
-	return p.MemoryKiB < today.MemoryKiB || p.Passes < today.Passes || p.Lanes < today.Lanes
+// below reports whether any cost is lower than the current one.
+func (p Params) below(current Params) bool {
+	return p.MemoryKiB < current.MemoryKiB || p.Passes < current.Passes || p.Lanes < current.Lanes
 }
 
 // A Hasher hashes and verifies passwords with Argon2id, no more than GOMAXPROCS at a
 // time. Others wait in a queue of limited length and for RetryAfter at most, so that
-// memory doesn't grow with the load; who would wait longer is refused at once. It is safe
+// memory doesn't grow with the load; those that would wait longer are refused at once. It is safe
 // for concurrent use.
 //
-// Its methods take passwords of any bytes. They return ErrBusy when there is no turn to be
-// had, and the context's error when it ends before the turn comes. Texts that only Unicode
-// normalization tells apart are one password, since keyboards differ in how they write an é
-// (NIST SP 800-63B-4 §3.1.1.2).
+// Its methods take passwords of any bytes. They return ErrBusy if the queue is too
+// long, and the context's error if it ends before hashing starts. Passwords that differ only
+// in Unicode normalization are the same, since keyboards differ in how they enter an é (NIST SP 800-63B-4 §3.1.1.2).
 type Hasher struct {
 	params   Params
-	nobody   string        // a hash that no password fits
-	admitted chan struct{} // holds one for each hash that waits or runs
-	running  chan struct{} // holds one for each hash that runs
-	took     atomic.Int64  // nanoseconds of a hash, the last ones counting most
+	nobody   string        // a hash that no password matches
+	admitted chan struct{} // one for each waiting or running hash
+	running  chan struct{} // one for each running hash
+	took     atomic.Int64  // moving average of a hash's duration, in nanoseconds
 	onHash   func(context.Context, Hashing)
 }
 
-// Hashing is how a hash went.
+// Hashing describes a finished or refused hash.
 type Hashing struct {
-	Asked, Began, Ended time.Time // Began is zero if it never did
+	Asked, Began, Ended time.Time // Began is zero if it didn't start
 	Refused             bool      // with ErrBusy
 }
 
-// OnHash has do called after every hash that was asked for. Set it before the Hasher is used.
-func (h *Hasher) OnHash(do func(context.Context, Hashing)) { h.onHash = do }
+// OnHash sets a function to call after every hash, including refused ones. Call it before the
+// Hasher is used.
+func (h *Hasher) OnHash(f func(context.Context, Hashing)) { h.onHash = f }
 
-// Load is how much a Hasher has to do.
+// Load is the load of a Hasher.
 type Load struct {
 	Running, MaxRunning int
 	Waiting, MaxWaiting int
 }
 
-// Load returns how much there is to do right now.
+// Load returns the current load.
 func (h *Hasher) Load() Load {
 	running := len(h.running)
 	return Load{Running: running, MaxRunning: cap(h.running),
 		Waiting: max(len(h.admitted)-running, 0), MaxWaiting: cap(h.admitted) - cap(h.running)}
 }
 
-// NewHasher returns a Hasher that makes hashes with p. It panics if p isn't valid.
+// NewHasher returns a Hasher that hashes with p. It panics if p isn't valid.
 func NewHasher(p Params) *Hasher {
 	if err := p.Validate(); err != nil {
 		panic("password: " + err.Error())
@@ -157,11 +157,11 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return hash, nil
 }
 
-// Verify reports whether hash is password's. If so, stale tells that it was made with
-// a lower cost than today's: hash the password again and store that.
+// Verify reports whether the password matches hash. If so, stale reports whether any cost
+// of hash is lower than the current one: hash the password again and store that.
 //
 // A hash that is malformed, or whose cost is out of the bounds of Params, is an error.
-// A password longer than MaxBytes has no hash, and is told so at once.
+// A password longer than MaxBytes never matches, and isn't hashed.
 func (h *Hasher) Verify(ctx context.Context, password, hash string) (ok, stale bool, err error) {
 	stored, err := decode(hash)
 	if err != nil {
@@ -184,14 +184,14 @@ func (h *Hasher) Verify(ctx context.Context, password, hash string) (ok, stale b
 }
 
 // VerifyNobody takes as long as a Verify that fails, and fails with the same errors:
-// call it when there is no such account, so that time doesn't tell.
+// call it when there is no such account, so that the timing doesn't reveal it.
 func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 	_, _, err := h.Verify(ctx, password, h.nobody)
 	return err
 }
 
-// Busy reports whether a hash that is asked for now would be refused, or wait in vain: who has other
-// work to do before it can save that. It counts as one that was refused.
+// Busy reports whether a new hash would be refused, so that the caller can skip the work before it.
+// If so, OnHash's function is called for a refused hash.
 func (h *Hasher) Busy(ctx context.Context) bool {
 	busy := h.busy()
 	if busy && h.onHash != nil {
@@ -206,24 +206,24 @@ func (h *Hasher) busy() bool {
 	return len(h.admitted) == cap(h.admitted) || time.Duration(waiting)*h.pace() > RetryAfter
 }
 
-// pace is how often a turn comes while all are hashing.
+// pace is the average interval at which hashes finish under full load.
 func (h *Hasher) pace() time.Duration {
 	return time.Duration(h.took.Load()) / time.Duration(cap(h.running))
 }
 
-// leave ends a turn that began then.
+// leave ends a hash that began at that time.
 func (h *Hasher) leave(began time.Time) {
 	const weight = 8
 	before, took := h.took.Load(), int64(time.Since(began))
 	if before != 0 {
 		took = before + (took-before)/weight
 	}
-	h.took.Store(took) // of two at once one is lost, which does not matter
+	h.took.Store(took) // losing one of two concurrent updates doesn't matter
 	<-h.running
 	<-h.admitted
 }
 
-// enter waits for a turn to hash. The caller must call leave after it.
+// enter waits until a hash may run. The caller must call leave after hashing.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	if h.onHash == nil {
 		return h.queue(ctx)
@@ -255,23 +255,23 @@ func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
 	default:
 		return nil, ErrBusy
 	}
-	patience := time.NewTimer(RetryAfter)
-	defer patience.Stop()
+	timeout := time.NewTimer(RetryAfter)
+	defer timeout.Stop()
 	select {
 	case h.running <- struct{}{}:
 		began := time.Now()
 		return func() { h.leave(began) }, nil
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-patience.C:
+	case <-timeout.C:
 		err = ErrBusy
 	}
 	<-h.admitted
 	return nil, err
 }
 
-// decode returns the costs of a stored hash, or an error if argon2id could panic over
-// it or take it for a match where nothing was compared.
+// decode returns the costs of a stored hash, or an error if argon2id could panic on
+// it or report a match without comparing anything.
 func decode(hash string) (Params, error) {
 	p, _, key, err := argon2id.DecodeHash(hash)
 	if err != nil {
@@ -287,8 +287,8 @@ func decode(hash string) (Params, error) {
 	return stored, nil
 }
 
-// unmatchable returns a hash whose salt and key are random, which takes no time to
-// make: finding a password for it is as hard as for any key of 256 bits.
+// unmatchable returns a hash with a random salt and key, without hashing anything:
+// finding a matching password is as hard as for any 256-bit key.
 func unmatchable(p Params) string {
 	random := make([]byte, saltBytes+keyBytes)
 	rand.Read(random) // never fails

@@ -9,15 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// LeastLength is the least that Rules.MinLength can ask for (NIST SP 800-63B §3.1.1.2).
+// LeastLength is the lowest possible minimum length (NIST SP 800-63B §3.1.1.2).
 // The list of common passwords begins at this length.
 const LeastLength = 8
 
-// Rules say which new passwords are refused. What is asked of a password is its length
-// and that it isn't easily guessed, never which kinds of characters it has (ASVS 6.2.5).
-// The zero value asks for LeastLength.
+// Rules say which new passwords are refused. A password must be long enough and hard to
+// guess, but needn't contain certain kinds of characters (ASVS 6.2.5).
+// The zero value requires LeastLength.
 type Rules struct {
-	MinLength int    // in Unicode code points; less than LeastLength counts as that
+	MinLength int    // in Unicode code points, at least LeastLength
 	SiteName  string // refused within a password
 }
 
@@ -32,8 +32,8 @@ const (
 	Personal Kind = "personal" // contains the person's name or address, or the site's name
 )
 
-// Refused is the error of a password that is refused. Its Reason is for the person who
-// chose it, says what to do, and gives nothing of the password away.
+// Refused is the error for a password that is refused. Its Reason tells the person who
+// chose it what to do, and reveals nothing about the password.
 type Refused struct {
 	Kind   Kind
 	Reason string
@@ -41,11 +41,11 @@ type Refused struct {
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Check returns nil or a *Refused. Personal is what others know of the person: the
-// e-mail address and the name, either of which may be empty. A password can't contain,
-// in whatever case, an address, the part before its @, a name or a word of it, or the
-// site's name. Those of fewer than 4 code points are let pass, since they are in many a
-// good password by chance; a whole address is never.
+// Check returns nil or a *Refused. Personal is what others know about the
+// person: email address, username and name, any of which may be empty. A password can't
+// contain, in any case, an address, the part before its @, a name or a word of it, or the
+// site's name. Words of fewer than 4 code points are ignored, since many good passwords
+// contain them by chance; a whole address never is.
 func (r Rules) Check(password string, personal ...string) error {
 	least := max(r.MinLength, LeastLength)
 	length := utf8.RuneCountInString(password)
@@ -53,17 +53,17 @@ func (r Rules) Check(password string, personal ...string) error {
 	case len(password) > MaxBytes:
 		return &Refused{TooLong, fmt.Sprintf("This password is too long: use at most %d bytes, which is %d plain letters.", MaxBytes, MaxBytes)}
 	case !utf8.ValidString(password):
-		return &Refused{NotText, "This password holds bytes that are no text: type it with a keyboard."}
+		return &Refused{NotText, "This password contains bytes that aren't text. Type it instead."}
 	case length < least:
-		return &Refused{TooShort, fmt.Sprintf("This password has %d of at least %d characters: add some, or use a few words.", length, least)}
+		return &Refused{TooShort, fmt.Sprintf("This password has %d characters, but needs at least %d: add more, or use a few words.", length, least)}
 	}
 	lower := strings.ToLower(password)
 	if isCommon(lower) {
-		return &Refused{Common, "This password is one of the most used, and is tried first by whoever wants in: choose another."}
+		return &Refused{Common, "This password is too common and easy to guess. Choose another."}
 	}
 	for _, word := range guessable(r.SiteName, personal) {
 		if strings.Contains(lower, word) {
-			return &Refused{Personal, "This password contains a part of your name or address, or this site's name: choose one without."}
+			return &Refused{Personal, "This password contains part of your name, username or address, or this site's name. Choose one that doesn't."}
 		}
 	}
 	return nil

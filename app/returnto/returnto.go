@@ -1,11 +1,10 @@
 // Package returnto decides where a browser may be sent after a flow.
 //
-// A return_to comes from a stranger, and browsers read URLs more generously than
-// net/url does: they drop tabs and newlines, take a backslash for a slash,
-// "https:evil" and "https:///evil" for "https://evil", and 0x7f.1 for 127.0.0.1
-// (WHATWG URL Standard §4.4, §3.5). So nothing is repaired here. What isn't
-// written in the one plain way that everybody reads alike is refused, with a
-// sentence that says why.
+// A return_to is untrusted, and browsers parse URLs more leniently than net/url:
+// they drop tabs and newlines, and treat a backslash as a slash, "https:evil" and
+// "https:///evil" as "https://evil", and 0x7f.1 as 127.0.0.1 (WHATWG URL Standard
+// §4.4, §3.5). So nothing is repaired here. Whatever isn't written in the one plain
+// way that all parsers agree on is refused, with a sentence that says why.
 package returnto
 
 import (
@@ -16,25 +15,25 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// MaxLength is the most bytes that a return_to may have.
+// MaxLength is the maximum length of a return_to in bytes.
 const MaxLength = 2048
 
 // Rules are the places outside its own origin that Latchkey may send a browser to.
-// The zero value has none. Rules are safe for concurrent use.
+// The zero value allows none. Rules are safe for concurrent use.
 type Rules struct {
 	entries []target // a wildcard's host is kept as "*.example.com"
 }
 
-// Refused is the error of a return_to that is not allowed. Its Reason is a sentence
-// for whoever made the link: what is wrong and what to do.
+// Refused is the error for a return_to that isn't allowed. Its Reason is a sentence
+// for the author of the link: what is wrong and what to do.
 type Refused struct {
 	Reason string
 }
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Parse reads the entries of ALLOWED_RETURN_URLS: http or https URLs, with a path or
-// without, and with "*." before the host for all of its subdomains. Blank entries
+// Parse reads the entries of ALLOWED_RETURN_URLS: http or https URLs, with or without
+// a path, and with "*." before the host for all of its subdomains. Blank entries
 // are skipped. The error names the entry, what is wrong with it and what to do.
 func Parse(entries []string) (Rules, error) {
 	var r Rules
@@ -57,8 +56,8 @@ func Parse(entries []string) (Rules, error) {
 // port. Checking it again returns it unchanged.
 //
 // The origin is Latchkey's own as the browser sees it: "https://login.example.com:8443".
-// A raw that is not allowed gives a *Refused; any other error says that origin is no
-// origin.
+// If raw isn't allowed, it returns a *Refused; any other error means that origin is
+// invalid.
 func (r Rules) Check(origin, raw string) (string, error) {
 	own, err := parse(origin)
 	if err != nil {
@@ -78,8 +77,7 @@ func (r Rules) Check(origin, raw string) (string, error) {
 		"use a path on this site, or have an entry added.", t.origin())}
 }
 
-// CheckOrigin returns nil if origin is one that Check takes: scheme, host and perhaps port, in
-// whatever case. Its error continues a sentence that begins with the origin's name.
+// CheckOrigin returns nil if Check accepts origin: scheme, host and an optional port, in any case. Its error continues a sentence that begins with the origin's name.
 func CheckOrigin(origin string) error {
 	t, err := parse(origin)
 	switch {
@@ -108,7 +106,7 @@ func (r Rules) Sources() []string {
 }
 
 // Host returns the host to show a person for a return_to that Check allowed, with the
-// port unless it is the scheme's own: "app.example.com:8443". It is "" for a path.
+// port unless it is the scheme's default: "app.example.com:8443". It is "" for a path.
 func Host(raw string) string {
 	t, err := parse(raw)
 	if err != nil {
@@ -117,7 +115,7 @@ func Host(raw string) string {
 	return t.authority()
 }
 
-// parseEntry reads one entry of the rules. Its error continues a sentence, as parse's.
+// parseEntry reads one entry of the rules. Its error is a problem, as parse's.
 func parseEntry(entry string) (target, error) {
 	if strings.HasPrefix(entry, "/") {
 		return target{}, problem("has no scheme and host: paths on this site are always allowed, so leave it out")
@@ -138,8 +136,8 @@ func parseEntry(entry string) (target, error) {
 		if isAddress(t.host) {
 			return target{}, problem("has a wildcard before an IP address, which has no subdomains: remove the wildcard")
 		}
-		// An unlisted last label is a suffix as well, but may be the operator's own, as
-		// "lan"; home.arpa is listed, and is everybody's own (RFC 8375).
+		// An unlisted last label counts as a suffix too, but may belong to the operator,
+		// such as "lan"; home.arpa is listed, but is for private use (RFC 8375).
 		suffix, icann := publicsuffix.PublicSuffix(t.host)
 		listed := (icann || strings.Contains(suffix, ".")) && suffix != "home.arpa"
 		if listed && suffix == t.host {

@@ -13,7 +13,7 @@ import (
 type target struct {
 	scheme string // "http" or "https"
 	host   string // lower case; an IPv6 address in its brackets
-	port   string // "" for the scheme's own
+	port   string // "" for the scheme's default
 	path   string // as given: "", or begins with a slash
 	tail   string // query and fragment, as given
 }
@@ -24,7 +24,7 @@ type problem string
 
 func (p problem) Error() string { return string(p) }
 
-const notURL problem = "is no URL that can be used here: begin it with https:// (or http://) or with a single /"
+const notURL problem = "isn't a URL that can be used here: begin it with https:// (or http://) or with a single /"
 
 func (t target) authority() string {
 	if t.port == "" {
@@ -42,8 +42,8 @@ func (t target) String() string {
 	return t.origin() + t.path + t.tail
 }
 
-// parse takes raw apart if it is written so that browsers and servers can't disagree
-// about any part of it. Its error is a problem.
+// parse splits raw into its parts if browsers and servers can't disagree about any of
+// them. Its error is a problem.
 func parse(raw string) (target, error) {
 	if err := checkBytes(raw); err != nil {
 		return target{}, err
@@ -68,7 +68,7 @@ func parse(raw string) (target, error) {
 		return target{}, err
 	}
 	if _, err := url.PathUnescape(t.tail); err != nil {
-		return target{}, problem("has a % that begins no percent-encoded byte: write it as %25")
+		return target{}, problem("has a % that doesn't begin a percent-encoded byte: write it as %25")
 	}
 	return t, nil
 }
@@ -103,12 +103,12 @@ func parseAuthority(scheme, authority string) (host, port string, err error) {
 		return "", "", problem("has a user name before its host: remove everything up to the @")
 	}
 	host = authority
-	// The colons inside of an IPv6 address come before its closing bracket.
+	// The colons inside an IPv6 address come before its closing bracket.
 	if i := strings.LastIndexByte(authority, ':'); i > strings.LastIndexByte(authority, ']') {
 		host, port = authority[:i], authority[i+1:]
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-			return "", "", problem("has a port that is no number from 1 to 65535: correct it, or remove it with its colon")
+			return "", "", problem("has a port that isn't a number from 1 to 65535: correct it, or remove it with its colon")
 		}
 	}
 	if scheme == "https" && port == "443" || scheme == "http" && port == "80" {
@@ -118,17 +118,17 @@ func parseAuthority(scheme, authority string) (host, port string, err error) {
 	return host, port, checkHost(host)
 }
 
-// checkHost lets pass a name that DNS and browsers read alike, or an IP address in its
-// canonical form.
+// checkHost accepts a name that DNS and browsers interpret the same way, or an IP address
+// in its canonical form.
 func checkHost(host string) error {
 	if isAddress(host) {
 		return nil
 	}
 	if strings.HasPrefix(host, "[") {
-		return problem("has a host that is no IPv6 address in its canonical form: write it shortest, with no zone and no IPv4 part")
+		return problem("has a host that isn't an IPv6 address in its canonical form: use the shortest form, with no zone and no IPv4 part")
 	}
 	if strings.Contains(host, "*") {
-		return problem("has a wildcard in the wrong place: only *. before the whole host of an entry is one")
+		return problem("has a wildcard in the wrong place: it is only allowed as *. at the beginning of an entry's host")
 	}
 	if len(host) > 253 {
 		return problem("has a host that is longer than the 253 bytes that DNS allows")
@@ -136,7 +136,7 @@ func checkHost(host string) error {
 	var last string
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notPlain) {
-			return problem("has a host that is no plain name: use letters, digits, hyphens and underscores, with single dots between")
+			return problem("has a host that isn't a plain name: use letters, digits, hyphens and underscores, with single dots between")
 		}
 		last = label
 	}
@@ -144,7 +144,7 @@ func checkHost(host string) error {
 		return problem("has a host that browsers would take for an IPv4 address: write it as four decimal numbers, as in 192.0.2.1")
 	}
 	if !isStable(host) {
-		return problem("has a host with an xn-- label that is not valid: correct it")
+		return problem("has a host with an invalid xn-- label: correct it")
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func notPlain(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// isAddress reports whether host is an IP address just as a browser would print it.
+// isAddress reports whether host is an IP address exactly as a browser would print it.
 func isAddress(host string) bool {
 	bare, bracketed := strings.CutPrefix(host, "[")
 	if bracketed {
@@ -166,8 +166,8 @@ func isAddress(host string) bool {
 	return err == nil && addr.Is6() == bracketed && !addr.Is4In6() && addr.Zone() == "" && addr.String() == bare
 }
 
-// isNumber reports whether a host that ends in label is an IPv4 address to a browser,
-// be it a valid one or not (WHATWG URL §3.5, "ends in a number").
+// isNumber reports whether a host that ends in label is treated by browsers as an IPv4
+// address, valid or not (WHATWG URL §3.5, "ends in a number").
 func isNumber(label string) bool {
 	if hex, ok := strings.CutPrefix(label, "0x"); ok {
 		return strings.Trim(hex, "0123456789abcdef") == ""
@@ -178,8 +178,8 @@ func isNumber(label string) bool {
 // lookup is how browsers process a domain name: WHATWG URL §3.3, with beStrict false.
 var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(false), idna.CheckJoiners(true), idna.StrictDomainName(false))
 
-// isStable reports whether host is still the same after IDNA. Only an xn-- label that
-// encodes nothing, or what IDNA forbids, makes a plain host differ or fail.
+// isStable reports whether host is still the same after IDNA. Among
+// plain hosts, only those with an invalid xn-- label change or fail.
 func isStable(host string) bool {
 	ascii, err := lookup.ToASCII(host)
 	return err == nil && ascii == host
@@ -192,7 +192,7 @@ func checkPath(path string) error {
 	for segment := range strings.SplitSeq(path, "/") {
 		decoded, err := url.PathUnescape(segment)
 		if err != nil {
-			return problem("has a % that begins no percent-encoded byte: write it as %25")
+			return problem("has a % that doesn't begin a percent-encoded byte: write it as %25")
 		}
 		if decoded == "." || decoded == ".." {
 			return problem("has a path with . or .. in it: write the path that is meant")

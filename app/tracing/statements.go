@@ -12,7 +12,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// Statements returns a plugin with which the statements of a database get spans.
+// Statements returns a plugin that creates spans for a database's statements.
 func (t *Tracer) Statements() gorm.Plugin { return statements{t} }
 
 type statements struct{ tracer *Tracer }
@@ -21,34 +21,34 @@ func (statements) Name() string { return "latchkey:tracing" }
 
 // Initialize implements gorm.Plugin.
 func (s statements) Initialize(db *gorm.DB) error {
-	const asked = "latchkey:asked"
+	const started = "latchkey:started"
 	before := func(db *gorm.DB) {
 		if trace.SpanFromContext(db.Statement.Context).IsRecording() {
-			db.InstanceSet(asked, time.Now())
+			db.InstanceSet(started, time.Now())
 		}
 	}
 	after := func(db *gorm.DB) {
-		if from, ok := db.InstanceGet(asked); ok {
+		if from, ok := db.InstanceGet(started); ok {
 			s.tracer.Statement(db.Statement.Context, db.Name(), db.Statement.SQL.String(), from.(time.Time),
 				db.Error != nil && !errors.Is(db.Error, gorm.ErrRecordNotFound))
 		}
 	}
 	all := db.Callback()
 	return errors.Join(
-		all.Create().Before("gorm:create").Register(asked, before), all.Create().After("gorm:create").Register("latchkey:done", after),
-		all.Query().Before("gorm:query").Register(asked, before), all.Query().After("gorm:query").Register("latchkey:done", after),
-		all.Update().Before("gorm:update").Register(asked, before), all.Update().After("gorm:update").Register("latchkey:done", after),
-		all.Delete().Before("gorm:delete").Register(asked, before), all.Delete().After("gorm:delete").Register("latchkey:done", after),
-		all.Row().Before("gorm:row").Register(asked, before), all.Row().After("gorm:row").Register("latchkey:done", after),
-		all.Raw().Before("gorm:raw").Register(asked, before), all.Raw().After("gorm:raw").Register("latchkey:done", after))
+		all.Create().Before("gorm:create").Register(started, before), all.Create().After("gorm:create").Register("latchkey:done", after),
+		all.Query().Before("gorm:query").Register(started, before), all.Query().After("gorm:query").Register("latchkey:done", after),
+		all.Update().Before("gorm:update").Register(started, before), all.Update().After("gorm:update").Register("latchkey:done", after),
+		all.Delete().Before("gorm:delete").Register(started, before), all.Delete().After("gorm:delete").Register("latchkey:done", after),
+		all.Row().Before("gorm:row").Register(started, before), all.Row().After("gorm:row").Register("latchkey:done", after),
+		all.Raw().Before("gorm:raw").Register(started, before), all.Raw().After("gorm:raw").Register("latchkey:done", after))
 }
 
-// Statement adds a statement that has been sent to the database since a time.
+// Statement adds the span of a statement that started at from and has just ended.
 func (t *Tracer) Statement(ctx context.Context, system, sql string, from time.Time, failed bool) {
 	operation, table := summary(sql)
 	name := strings.TrimSpace(operation + " " + table)
 	if system == "postgres" {
-		system = "postgresql" // as the conventions have it
+		system = "postgresql" // as in OpenTelemetry's conventions
 	}
 	t.Past(ctx, name, from, time.Now(), failed, semconv.DBSystemNameKey.String(system),
 		semconv.DBOperationName(operation), semconv.DBCollectionName(table))
@@ -59,7 +59,7 @@ var (
 	firstTable = regexp.MustCompile("(?i)\\b(?:FROM|INTO|UPDATE)\\s+[`\"]?([a-z_]+)")
 )
 
-// summary is what may be said of a statement: its verb and its first table, no value.
+// summary returns the verb and the first table of a statement, but no values.
 func summary(sql string) (operation, table string) {
 	if found := firstWord.FindStringSubmatch(sql); found != nil {
 		operation = strings.ToUpper(found[1])

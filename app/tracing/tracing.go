@@ -1,4 +1,4 @@
-// Package tracing tells an OpenTelemetry collector what requests spend their time with.
+// Package tracing sends traces of requests to an OpenTelemetry collector.
 package tracing
 
 import (
@@ -12,7 +12,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -25,40 +24,42 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"latchkey/app/outage"
 )
 
-// Tracer makes spans and sends them. Its methods may be called on nil, and then do nothing. None of
-// them waits for the collector: where it is too slow, spans are dropped.
+// Tracer creates and sends spans. None of its methods but Shutdown waits for the collector: if it is too
+// slow, spans are dropped.
 //
-// A span never has what somebody sent: no path, query, header or address, no values of a statement,
-// no text of an error.
+// A span never contains what a client sent: no path, query, header or address, no values in statements,
+// no error texts.
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 }
 
-// FromEnvironment returns a Tracer as the OTEL_ variables ask for, or nil if they ask for none.
+// FromEnvironment returns a Tracer configured by the OTEL_ variables, or nil if they don't enable one.
 func FromEnvironment(ctx context.Context, version string, log *slog.Logger) (*Tracer, error) {
-	if wanted, err := wanted(); err != nil || !wanted {
+	if enabled, err := enabled(); err != nil || !enabled {
 		return nil, err
 	}
-	otel.SetLogger(logr.Discard()) // it would repeat the values of variables, which may be secret
-	otel.SetErrorHandler(&complaints{log: log})
+	otel.SetLogger(logr.Discard()) // it would log the values of variables, which may be secret
+	otel.SetErrorHandler(errorHandler{outage.NewWarning(log, "tracing failed", "tracing works again")})
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
 	}
-	who, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("latchkey"), semconv.ServiceVersion(version)),
+	attributes, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("latchkey"), semconv.ServiceVersion(version)),
 		resource.WithTelemetrySDK(), resource.WithFromEnv()) // the last one wins
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w; give it as NAME=VALUE, separated by commas", err)
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(&sender{SpanExporter: exporter, log: log}), sdk.WithResource(who))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(&sender{SpanExporter: exporter, outage: outage.NewWarning(log, "traces can't be sent and are dropped", "traces are sent again")}), sdk.WithResource(attributes))
 	return &Tracer{provider: provider, tracer: provider.Tracer("latchkey")}, nil
 }
 
-// wanted reads what the SDK leaves to its users.
-func wanted() (bool, error) {
+// enabled reports whether the variables enable tracing. It reads those that the SDK ignores.
+func enabled() (bool, error) {
 	const endpoint, protocol = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 	to, name := os.Getenv(endpoint), endpoint
 	if to == "" {
@@ -70,39 +71,32 @@ func wanted() (bool, error) {
 		return false, nil
 	}
 	if exporter != "" && exporter != "otlp" {
-		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q: otlp and none are possible", exporter)
+		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q: it must be otlp or none", exporter)
 	}
-	if spoken := cmp.Or(os.Getenv(protocol), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")); spoken != "" && spoken != "http/protobuf" {
-		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: Latchkey speaks http/protobuf, to the port that collectors have for it (4318)", spoken)
+	if chosen := cmp.Or(os.Getenv(protocol), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")); chosen != "" && chosen != "http/protobuf" {
+		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: Latchkey only supports http/protobuf, usually on port 4318", chosen)
 	}
-	// Not the value: it may hold a password.
+	// Don't show the value: it may contain a password.
 	if u, err := url.Parse(to); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return false, fmt.Errorf("%s must be a URL, such as http://localhost:4318", name)
 	}
 	return true, nil
 }
 
-// sender logs when spans can't be sent, and when they can be again: not each of them.
+// sender logs when spans can't be sent, and when they can be sent again. Spans that can't be sent are
+// dropped.
 type sender struct {
 	sdk.SpanExporter
-	log    *slog.Logger
-	failed bool
+	outage *outage.Log
 }
 
-// ExportSpans sends spans. The SDK calls it once at a time.
+// ExportSpans sends spans. The SDK never calls it concurrently.
 func (s *sender) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	err := s.SpanExporter.ExportSpans(ctx, spans)
-	switch {
-	case err != nil && !s.failed:
-		s.log.Warn("traces can't be sent and are dropped", slog.Any("error", withoutURL(err)))
-	case err == nil && s.failed:
-		s.log.Info("traces are sent again")
-	}
-	s.failed = err != nil
+	s.outage.Report(ctx, withoutURL(s.SpanExporter.ExportSpans(ctx, spans)))
 	return nil
 }
 
-// withoutURL leaves out where it was sent to, which may hold a password.
+// withoutURL removes the URL from an error, since it may contain a password.
 func withoutURL(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {
@@ -111,29 +105,23 @@ func withoutURL(err error) error {
 	return err
 }
 
-// complaints logs what the SDK has to say, but not again and again.
-type complaints struct {
-	log  *slog.Logger
-	last atomic.Pointer[string]
-}
+// errorHandler logs the SDK's errors.
+type errorHandler struct{ outage *outage.Log }
 
 // Handle implements otel.ErrorHandler.
-func (c *complaints) Handle(err error) {
-	text := withoutURL(err).Error()
-	if last := c.last.Swap(&text); last == nil || *last != text {
-		c.log.Warn("tracing", slog.String("error", text))
-	}
+func (h errorHandler) Handle(err error) {
+	h.outage.Report(context.Background(), withoutURL(err))
 }
 
-// Shutdown sends what is left, until ctx is done.
+// Shutdown sends the remaining spans, until ctx is done. It does nothing on nil.
 func (t *Tracer) Shutdown(ctx context.Context) {
 	if t != nil {
-		_ = t.provider.Shutdown(ctx) // its trouble has been logged
+		_ = t.provider.Shutdown(ctx) // errors have been logged
 	}
 }
 
-// Request begins the span of a request, as a part of the trace that parent names, if that is a
-// traceparent header. end takes its route, "" for none, and the status of the answer.
+// Request starts the span of a request, in the trace of parent if that is a valid traceparent header. end
+// takes the route, "" for none, and the status of the response.
 func (t *Tracer) Request(r *http.Request, scheme, parent string) (ctx context.Context, end func(route string, status int)) {
 	ctx = propagation.TraceContext{}.Extract(r.Context(), propagation.MapCarrier{"traceparent": parent})
 	name, method := r.Method, semconv.HTTPRequestMethodKey.String(r.Method)
@@ -166,27 +154,27 @@ func answered(span trace.Span, status int, failed bool) {
 	}
 }
 
-// Notice begins the span of a post to an app. end takes the status of its answer, 0 for none, and
-// whether the app was told.
-func (t *Tracer) Notice(ctx context.Context, to string) (_ context.Context, end func(status int, told bool)) {
+// Notice starts the span of a notification to an app. end takes the status of the response, 0 for none, and
+// whether the notification was delivered.
+func (t *Tracer) Notice(ctx context.Context, to string) (_ context.Context, end func(status int, delivered bool)) {
 	if t == nil {
 		return ctx, func(int, bool) {}
 	}
 	attributes := []attribute.KeyValue{semconv.HTTPRequestMethodPost}
-	if u, err := url.Parse(to); err == nil { // the host: its path may hold a secret
+	if u, err := url.Parse(to); err == nil { // only the host: the path may contain a secret
 		attributes = append(attributes, semconv.ServerAddress(u.Hostname()))
 		if port, err := strconv.Atoi(u.Port()); err == nil {
 			attributes = append(attributes, semconv.ServerPort(port))
 		}
 	}
 	ctx, span := t.tracer.Start(ctx, "POST", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
-	return ctx, func(status int, told bool) {
-		answered(span, status, !told)
+	return ctx, func(status int, delivered bool) {
+		answered(span, status, !delivered)
 		span.End()
 	}
 }
 
-// Now returns the time, for Past. It costs nothing where nothing is traced.
+// Now returns the time, for Past, or the zero time if t is nil.
 func (t *Tracer) Now() time.Time {
 	if t == nil {
 		return time.Time{}
@@ -194,7 +182,7 @@ func (t *Tracer) Now() time.Time {
 	return time.Now()
 }
 
-// Past adds what has been done within the span of ctx, and when. It does nothing where there is none.
+// Past adds a span that has already ended to the span of ctx. It does nothing if there is none.
 func (t *Tracer) Past(ctx context.Context, name string, from, to time.Time, failed bool, attributes ...attribute.KeyValue) {
 	if t == nil || !trace.SpanFromContext(ctx).IsRecording() {
 		return
@@ -206,7 +194,7 @@ func (t *Tracer) Past(ctx context.Context, name string, from, to time.Time, fail
 	span.End(trace.WithTimestamp(to))
 }
 
-// Logger returns a logger whose lines have the id of the trace that they belong to.
+// Logger returns a logger that adds the trace id to each line.
 func Logger(log *slog.Logger) *slog.Logger { return slog.New(handler{log.Handler()}) }
 
 type handler struct{ slog.Handler }

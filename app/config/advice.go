@@ -1,0 +1,116 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// Advice is about settings of which each is right, and which together may not do what is wanted.
+type Advice struct {
+	Text    string
+	Warning bool // it may be meant so
+}
+
+// Advise says what browsers will make of the settings. Nothing said is good.
+func (s *Settings) Advise() (advice []Advice) {
+	wrong := func(format string, args ...any) { advice = append(advice, Advice{Text: fmt.Sprintf(format, args...)}) }
+	warn := func(format string, args ...any) {
+		advice = append(advice, Advice{Text: fmt.Sprintf(format, args...), Warning: true})
+	}
+	if s.Dev && s.BaseOrigin != "" {
+		wrong("DEV is on: error answers tell strangers what went wrong inside – leave it out")
+	}
+	if s.BaseOrigin == "" {
+		if len(s.CORSAllowedOrigins)+len(s.AllowedReturnURLs) > 0 || !s.Access.None() {
+			warn("apps are set, and BASE_URL is not: none of them is judged – set BASE_URL")
+		}
+		return advice
+	}
+	base, _ := url.Parse(s.BaseOrigin) // it has been parsed before
+	if !s.HTTPS && !LocalHost(base.Host) {
+		wrong("BASE_URL is %s: passwords and cookies travel for all to read – put a proxy with a certificate in front, and set it to https", s.BaseOrigin)
+	}
+	reaches := func(host string) bool {
+		return host == base.Hostname() || s.CookieDomain != "" && Covers(s.CookieDomain, host)
+	}
+	share := func(host string) string {
+		if both := above(host, base.Hostname()); both != "" {
+			return "set COOKIE_DOMAIN=" + both
+		}
+		return "they are different sites, and no setting changes that: put both under one domain"
+	}
+	for _, origin := range s.CORSAllowedOrigins {
+		app, _ := url.Parse(origin)
+		switch {
+		case app.Scheme != base.Scheme:
+			wrong("CORS_ALLOWED_ORIGINS has %s, and BASE_URL is %s: browsers take http and https for different sites and send no cookie – serve both by https", origin, s.BaseOrigin)
+		case app.Hostname() != base.Hostname() && above(app.Hostname(), base.Hostname()) == "":
+			wrong("CORS_ALLOWED_ORIGINS has %s, a different site than %s: browsers send no cookie from there – put both under one domain", origin, s.BaseOrigin)
+		}
+	}
+	for _, host := range s.Access.Hosts() {
+		if !reaches(host) {
+			wrong("ACCESS has %s, where browsers do not send the cookie: nobody gets in – %s", host, share(host))
+		}
+	}
+	for _, entry := range s.AllowedReturnURLs {
+		app, err := url.Parse(entry)
+		if err != nil {
+			continue
+		}
+		host := strings.TrimPrefix(app.Hostname(), "*.")
+		switch {
+		case s.HTTPS && app.Scheme == "http" && reaches(host):
+			warn("ALLOWED_RETURN_URLS has %s: the cookie is Secure, and browsers do not send it by http – serve that app by https", entry)
+		case !reaches(host) && !slices.Contains(s.CORSAllowedOrigins, app.Scheme+"://"+app.Host):
+			warn("ALLOWED_RETURN_URLS has %s, where browsers do not send the cookie: fine if people only come back there – else %s", entry, share(host))
+		}
+	}
+	return advice
+}
+
+// above returns the registrable domain of two hosts, "" if they have none in common.
+func above(one, other string) string {
+	domain, err := publicsuffix.EffectiveTLDPlusOne(one)
+	if err != nil {
+		return ""
+	}
+	if its, err := publicsuffix.EffectiveTLDPlusOne(other); err != nil || its != domain {
+		return ""
+	}
+	return domain
+}
+
+// CookieName returns the name of a cookie with the prefix that has browsers protect it from other
+// hosts: RFC 6265bis §4.1.3.
+func (s *Settings) CookieName(name string) string {
+	switch {
+	case s.HTTPS && s.CookieDomain == "":
+		return "__Host-" + name
+	case s.HTTPS:
+		return "__Secure-" + name
+	}
+	return name
+}
+
+// SessionCookie is the name of the session's cookie, without its prefix.
+const SessionCookie = "latchkey_session"
+
+// CookieInWords says to whom browsers send the session.
+func (s *Settings) CookieInWords() string {
+	name, to := s.CookieName(SessionCookie), "the host it came from alone"
+	switch {
+	case s.CookieDomain != "":
+		to = s.CookieDomain + " and every host below it"
+	case s.BaseOrigin != "":
+		to = strings.TrimPrefix(strings.TrimPrefix(s.BaseOrigin, "https://"), "http://") + " alone"
+	}
+	if s.HTTPS {
+		return fmt.Sprintf("%s, Secure, sent to %s", name, to)
+	}
+	return fmt.Sprintf("%s, sent to %s", name, to)
+}

@@ -1,0 +1,329 @@
+// Package config has every setting on one page, and parses them once, into an immutable value.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"latchkey/app/access"
+	"latchkey/app/password"
+	"latchkey/app/returnto"
+	"latchkey/app/route"
+)
+
+// Config has every setting as an operator gives it: each is a flag, an environment variable and a line of
+// the help. Parse turns it into Settings.
+type Config struct {
+	Listen      string `env:"LISTEN" placeholder:"ADDRESS" help:"Address to listen on, as HOST:PORT. Default: localhost:8080, or every interface when PORT is set." group:"Server"`
+	Port        uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN overrides it." group:"Server"`
+	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: ${default}." group:"Server"`
+	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host at which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
+
+	SecretKey     string `env:"SECRET_KEY" placeholder:"KEY" help:"Key that seals the keys in the database, so that a copy of the database can't be used to forge anything. Create one with: openssl rand -base64 32. With several, separated by commas, the first seals and all of them open. Unset, the keys in the database are not sealed." group:"Server"`
+	SecretKeyFile string `env:"SECRET_KEY_FILE" placeholder:"FILE" help:"File that contains SECRET_KEY, one key per line." group:"Server"`
+
+	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are trusted, separated by commas." group:"Server"`
+	MetricsListen  string   `env:"METRICS_LISTEN" placeholder:"ADDRESS" help:"Address on which Prometheus reads /metrics, as HOST:PORT. Keep it on loopback, such as localhost:9464: anyone who can reach it can read them. Unset, metrics are off." group:"Server"`
+	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error. Default: ${default}." group:"Server"`
+	Dev            bool     `env:"DEV" help:"Development mode: error responses contain the internal cause. Never use it on a server that others can reach." group:"Server"`
+
+	CookieDomain       string   `env:"COOKIE_DOMAIN" placeholder:"DOMAIN" help:"Domain whose hosts all get the cookies, such as example.com. Unset, only the host of BASE_URL does, which is safer." group:"Apps"`
+	AllowedReturnURLs  []string `name:"allowed-return-urls" env:"ALLOWED_RETURN_URLS" placeholder:"URL" help:"Where return_to may lead besides this host, separated by commas: https://app.example.com, https://*.example.com, https://example.com/app." group:"Apps"`
+	LoginReturnURL     string   `env:"LOGIN_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing in without return_to. Default: the account page." group:"Apps"`
+	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
+	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
+	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy calls /auth/verify, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
+
+	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Notify apps only at public addresses, not loopback, private or link-local ones." group:"Apps"`
+
+	Registration      string `env:"REGISTRATION" default:"closed" enum:"closed,open" help:"closed: accounts are created with the setup link and 'latchkey user add'. open: anybody can create one. Default: ${default}." group:"People"`
+	PasswordMinLength int    `env:"PASSWORD_MIN_LENGTH" default:"8" placeholder:"N" help:"Minimum length of a new password, in characters. Default: ${default}." group:"People"`
+	PasswordMemory    uint32 `env:"PASSWORD_MEMORY" default:"19456" placeholder:"KIB" help:"Memory of one Argon2id hash, in KiB. Default: ${default}." group:"People"`
+	PasswordPasses    uint32 `env:"PASSWORD_PASSES" default:"2" placeholder:"N" help:"Passes of Argon2id. Default: ${default}." group:"People"`
+	PasswordLanes     uint8  `env:"PASSWORD_LANES" default:"1" placeholder:"N" help:"Lanes of Argon2id. Default: ${default}." group:"People"`
+
+	SessionLifetime  time.Duration `env:"SESSION_LIFETIME" default:"12h" help:"Maximum lifetime of a session. Default: ${default}." group:"Sessions"`
+	SessionIdle      time.Duration `env:"SESSION_IDLE" default:"12h" help:"Idle timeout of a session. Default: ${default}." group:"Sessions"`
+	RememberLifetime time.Duration `env:"REMEMBER_LIFETIME" default:"720h" help:"Maximum lifetime of a session with 'keep me signed in', or of an API client. Default: ${default}." group:"Sessions"`
+	RememberIdle     time.Duration `env:"REMEMBER_IDLE" default:"168h" help:"Idle timeout of a session with 'keep me signed in', or of an API client. Default: ${default}." group:"Sessions"`
+	MaxSessions      int           `env:"MAX_SESSIONS" default:"200" placeholder:"N" help:"How many active sessions a person may have; one more ends the oldest. Default: ${default}." group:"Sessions"`
+	ConfirmAfter     time.Duration `env:"CONFIRM_AFTER" default:"15m" help:"How recent a sign-in must be to end other sessions; after that, the password is required first. Default: ${default}." group:"Sessions"`
+	SessionRetention time.Duration `env:"SESSION_RETENTION" default:"2160h" help:"How long a session is kept after it has ended, and how far back recent activity goes. Default: ${default}." group:"Sessions"`
+	ClearSiteData    string        `env:"CLEAR_SITE_DATA" default:"auto" placeholder:"VALUE" help:"Clear-Site-Data header after a sign-out, such as '\"cache\", \"storage\"'; 'off' for none. Default: \"cache\" when BASE_URL is https." group:"Sessions"`
+
+	SiteName   string `env:"SITE_NAME" default:"Latchkey" placeholder:"NAME" help:"Name on the pages. Default: ${default}." group:"Look"`
+	SiteLogo   string `env:"SITE_LOGO" placeholder:"FILE" help:"Picture above the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB." group:"Look"`
+	SiteAccent string `env:"SITE_ACCENT" placeholder:"COLOUR" help:"Colour of buttons and links, as #rrggbb. It is darkened or lightened where it would be hard to read." group:"Look"`
+}
+
+// logoExtensions are the file extensions that SITE_LOGO may have.
+var logoExtensions = []string{".svg", ".png", ".jpg", ".jpeg", ".webp"}
+
+// maxLogoBytes is the maximum size of SITE_LOGO.
+const maxLogoBytes = 256 << 10
+
+// RegistrationOpen is the value of REGISTRATION that lets anybody create an account.
+const RegistrationOpen = "open"
+
+// Address is where the server listens.
+func (c *Config) Address() string {
+	switch {
+	case c.Listen != "":
+		return c.Listen
+	case c.Port != 0:
+		return fmt.Sprintf(":%d", c.Port)
+	}
+	return "localhost:8080"
+}
+
+// Reachable turns an address that is listened on into one to connect to from this machine.
+func Reachable(listening string) string {
+	host, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		return listening
+	}
+	if host == "" || host == "127.0.0.1" || net.ParseIP(host).IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// LocalHost reports whether a host is a loopback name or an IP address, with or without a port, and
+// valid in a URL.
+func LocalHost(hostport string) bool {
+	// What nearly every request has that needs this takes no parsing of a URL.
+	if port, ok := strings.CutPrefix(hostport, "localhost:"); ok {
+		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+			return true
+		}
+	}
+	if returnto.CheckOrigin("http://"+hostport) != nil {
+		return false
+	}
+	host := (&url.URL{Host: hostport}).Hostname()
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761 §6.3
+}
+
+// PasswordParams are the costs of a password hash.
+func (c *Config) PasswordParams() password.Params {
+	return password.Params{MemoryKiB: c.PasswordMemory, Passes: c.PasswordPasses, Lanes: c.PasswordLanes}
+}
+
+// Settings is a Config that has been checked, in the types that the program uses. It is
+// immutable.
+type Settings struct {
+	Config
+	BasePath       route.Base // prefix of all paths
+	BaseOrigin     string     // of BASE_URL; "" while it is unset
+	Issuer         string     // of logout tokens: BaseOrigin, or where this machine reaches the server
+	HTTPS          bool       // browsers reach the server by https
+	Returns        returnto.Rules
+	Access         access.Rules
+	TrustedProxies []netip.Prefix
+	ClearSiteData  string // the header's value; "" for none
+	Logo           []byte
+	SecretKeys     []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
+}
+
+// basePath is the prefix of Latchkey's paths on its host, which it can share with apps.
+const basePath route.Base = "/auth"
+
+var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+
+// clearSiteData is a list of quoted types, or "*": W3C Clear Site Data §3.1.
+var clearSiteData = regexp.MustCompile(`^"(\*|[a-zA-Z]+)"(, *"(\*|[a-zA-Z]+)")*$`)
+
+// trimmed returns the entries without surrounding space, and without empty ones.
+func trimmed(list []string) (entries []string) {
+	for _, entry := range list {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+// Parse returns the settings, or an error that names the first invalid one.
+func (c Config) Parse() (*Settings, error) {
+	c.TrustedProxies, c.AllowedReturnURLs, c.CORSAllowedOrigins = trimmed(c.TrustedProxies), trimmed(c.AllowedReturnURLs), trimmed(c.CORSAllowedOrigins)
+	s := &Settings{Config: c, BasePath: basePath}
+	if err := checkAddress(c.Address()); err != nil {
+		return nil, fmt.Errorf("LISTEN is %q: give it as HOST:PORT, such as localhost:8080", c.Listen)
+	}
+	if c.MetricsListen != "" && checkAddress(c.MetricsListen) != nil {
+		return nil, fmt.Errorf("METRICS_LISTEN is %q: give it as HOST:PORT, such as localhost:9464", c.MetricsListen)
+	}
+	if c.BaseURL != "" {
+		u, err := parseOrigin(strings.TrimSuffix(c.BaseURL, "/"))
+		if err != nil {
+			return nil, fmt.Errorf("BASE_URL is %q: %w", c.BaseURL, err)
+		}
+		s.BaseOrigin, s.HTTPS = u.String(), u.Scheme == "https"
+		if !Covers(c.CookieDomain, u.Hostname()) {
+			return nil, fmt.Errorf("COOKIE_DOMAIN is %q: it must be the host of BASE_URL or a parent domain that isn't a public suffix, without a leading dot", c.CookieDomain)
+		}
+	} else if c.CookieDomain != "" {
+		return nil, errors.New("COOKIE_DOMAIN is set without BASE_URL: set both")
+	}
+	s.Issuer = cmp.Or(s.BaseOrigin, "http://"+Reachable(c.Address()))
+	for _, proxy := range c.TrustedProxies {
+		prefix, err := parsePrefix(proxy)
+		if err != nil {
+			return nil, fmt.Errorf("TRUSTED_PROXIES has %q: give addresses or CIDR ranges, such as 127.0.0.1 or 10.0.0.0/8", proxy)
+		}
+		s.TrustedProxies = append(s.TrustedProxies, prefix)
+	}
+	for _, origin := range c.CORSAllowedOrigins {
+		if _, err := parseOrigin(origin); err != nil {
+			return nil, fmt.Errorf("CORS_ALLOWED_ORIGINS has %q: %w", origin, err)
+		}
+	}
+	var err error
+	if s.SecretKeys, err = c.parseSecretKeys(); err != nil {
+		return nil, err
+	}
+	if s.Returns, err = returnto.Parse(c.AllowedReturnURLs); err != nil {
+		return nil, err
+	}
+	if s.Access, err = access.Parse(c.Access); err != nil {
+		return nil, err
+	}
+	for _, target := range []struct{ name, url string }{
+		{"LOGIN_RETURN_URL", c.LoginReturnURL}, {"LOGOUT_RETURN_URL", c.LogoutReturnURL},
+	} {
+		if err := checkTarget(target.url); err != nil {
+			return nil, fmt.Errorf("%s is %q: %w", target.name, target.url, err)
+		}
+	}
+
+	for _, limit := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"SESSION_LIFETIME", c.SessionLifetime}, {"SESSION_IDLE", c.SessionIdle},
+		{"REMEMBER_LIFETIME", c.RememberLifetime}, {"REMEMBER_IDLE", c.RememberIdle},
+		{"CONFIRM_AFTER", c.ConfirmAfter},
+	} {
+		if limit.d < time.Minute {
+			return nil, fmt.Errorf("%s is %s: it must be at least a minute, such as 30m or 12h", limit.name, limit.d)
+		}
+	}
+	if c.MaxSessions < 1 {
+		return nil, fmt.Errorf("MAX_SESSIONS is %d: it must be at least 1", c.MaxSessions)
+	}
+	if c.SessionRetention < 0 {
+		return nil, fmt.Errorf("SESSION_RETENTION is %s: it can't be negative", c.SessionRetention)
+	}
+	if c.PasswordMinLength < password.LeastLength || c.PasswordMinLength > 64 {
+		return nil, fmt.Errorf("PASSWORD_MIN_LENGTH is %d: it must be between 8 and 64", c.PasswordMinLength)
+	}
+	if c.PasswordMemory == 0 || c.PasswordPasses == 0 || c.PasswordLanes == 0 {
+		return nil, errors.New("PASSWORD_MEMORY, PASSWORD_PASSES and PASSWORD_LANES must be at least 1; leave them out for the defaults")
+	}
+	if err := c.PasswordParams().Validate(); err != nil {
+		return nil, fmt.Errorf("PASSWORD_MEMORY, PASSWORD_PASSES, PASSWORD_LANES: %w", err)
+	}
+
+	if strings.TrimSpace(c.SiteName) == "" {
+		return nil, errors.New("SITE_NAME is empty: give it a name or leave it out")
+	}
+	if c.SiteAccent != "" && !hexColour.MatchString(c.SiteAccent) {
+		return nil, fmt.Errorf("SITE_ACCENT is %q: give it as #rrggbb, such as #0066cc", c.SiteAccent)
+	}
+	if c.SiteLogo != "" {
+		if !slices.Contains(logoExtensions, strings.ToLower(filepath.Ext(c.SiteLogo))) {
+			return nil, fmt.Errorf("SITE_LOGO is %q: it must be an .svg, .png, .jpg or .webp file", c.SiteLogo)
+		}
+		if s.Logo, err = os.ReadFile(c.SiteLogo); err != nil {
+			return nil, fmt.Errorf("SITE_LOGO: %w", err)
+		}
+		if len(s.Logo) > maxLogoBytes {
+			return nil, fmt.Errorf("SITE_LOGO %s has %d KiB: the limit is 256", c.SiteLogo, len(s.Logo)>>10)
+		}
+	}
+	switch {
+	case c.ClearSiteData == "auto" && s.HTTPS:
+		s.ClearSiteData = `"cache"`
+	case c.ClearSiteData == "auto" || c.ClearSiteData == "off":
+	case !clearSiteData.MatchString(c.ClearSiteData):
+		return nil, fmt.Errorf(`CLEAR_SITE_DATA is %q: give types in quotes, such as "cache", "storage", or off`, c.ClearSiteData)
+	default:
+		s.ClearSiteData = c.ClearSiteData
+	}
+	return s, nil
+}
+
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err
+}
+
+// Covers reports whether a cookie of that domain (or none) reaches the host (RFC 6265 §5.1.3) and
+// browsers accept it: not for a public suffix (§5.3).
+func Covers(domain, host string) bool {
+	if domain == "" {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
+		return false
+	}
+	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+// parseOrigin parses an origin as browsers write it, with nothing after the host and port.
+func parseOrigin(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || returnto.CheckOrigin(raw) != nil || u.Scheme+"://"+u.Host != raw || u.Host != strings.ToLower(u.Host) {
+		return nil, errors.New("give scheme and host in lower case, with a port if necessary and nothing after it, such as https://example.com")
+	}
+	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		return nil, errors.New("leave out the port, which is the scheme's default: browsers do")
+	}
+	return u, nil
+}
+
+func parsePrefix(raw string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(raw); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(raw)
+}
+
+// checkTarget accepts what an operator may choose as a destination: any path here, any URL, as
+// long as all browsers interpret it the same way.
+func checkTarget(target string) error {
+	if target == "" {
+		return nil
+	}
+	origin := "http://localhost"
+	if u, err := url.Parse(target); err == nil && u.Host != "" {
+		origin = u.Scheme + "://" + u.Host
+	}
+	if _, err := (returnto.Rules{}).Check(origin, target); err != nil {
+		return errors.New("give a path such as /app or a whole URL such as https://app.example.com/, percent-encoded where necessary")
+	}
+	return nil
+}

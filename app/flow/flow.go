@@ -1,0 +1,397 @@
+// Package flow is the way through a form that has several steps or several methods, for pages, apps
+// and API clients alike: it starts flows, shows them, and passes submissions to a method.
+package flow
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/gofrs/uuid/v5"
+
+	"latchkey/app/route"
+	"latchkey/app/web"
+)
+
+// Flow is one attempt to get through a form. It is not stored anywhere: its id is the flow itself,
+// sealed, with the input and its errors. So opening pages writes nothing, nobody can fill a table with
+// flows or evict others' flows, and a page that was left open for a day still has everything that its
+// form needs.
+type Flow struct {
+	Kind     string    `json:"k"`
+	API      bool      `json:"a,omitempty"` // for a client that keeps its token itself
+	Refresh  bool      `json:"r,omitempty"` // for somebody who is signed in, to confirm who they are
+	IssuedAt time.Time `json:"t"`
+	Nonce    uuid.UUID `json:"n"`           // makes every id unique
+	CSRF     string    `json:"c,omitempty"` // of the browser that started it
+	ReturnTo string    `json:"u,omitempty"`
+	Setup    string    `json:"s,omitempty"` // the setup token that came with the link
+
+	Values   map[string]string `json:"v,omitempty"` // by node; never a secret
+	Messages map[string][]Text `json:"m,omitempty"` // by node; "" for the whole form
+
+	id string
+}
+
+// Kind is what flows are for.
+type Kind interface {
+	Name() string // a part of its URLs
+	Routes() Routes
+	// Check returns an error if the flow isn't available. It is then neither shown nor submitted.
+	Check(c *gin.Context, f *Flow) error
+	// Nodes returns the fields that all methods share, csrf_token aside.
+	Nodes(f *Flow) []Node
+	Methods() []Method
+	// Describe adds the JSON members that only this kind has.
+	Describe(f *Flow, wire *JSON)
+	// Finished returns where to redirect a browser that is already signed in and doesn't need the flow.
+	Finished(f *Flow) string
+}
+
+// Routes are the endpoints of a kind.
+type Routes struct{ Page, Browser, API, Submit *route.Route }
+
+// Method is one way through the flows of a kind.
+type Method interface {
+	Name() string // the value of the field "method"
+	Nodes(f *Flow) []Node
+	// Submit answers a flow that was submitted with this method.
+	Submit(c *gin.Context, f *Flow, in web.Fields)
+}
+
+const (
+	// lifetime is how long a JSON client may take. A person at a page may take longer.
+	lifetime = time.Hour
+	// maxSetupToken is more bytes than the token has: a longer value is wrong even when cut off.
+	maxSetupToken = 64
+	// maxValue limits the bytes kept of a field, so that the id fits into a URL.
+	maxValue = 1024
+)
+
+var (
+	errExpired = &web.Problem{Code: http.StatusGone, ID: "self_service_flow_expired", Reason: "The flow has expired. Continue with the one in use_flow_id."}
+	errUnknown = &web.Problem{Code: http.StatusNotFound, Reason: "This flow doesn't exist. Start a new one."}
+)
+
+// Flows are the flows of a site.
+type Flows struct{ *web.Site }
+
+// Create answers GET …/api and …/browser: it starts a flow, and responds with it or with a redirect to
+// the page that shows it.
+func (s *Flows) Create(kind Kind, api bool) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		f, err := s.start(c, kind, api)
+		if err == nil {
+			err = kind.Check(c, f)
+		}
+		if err != nil {
+			s.Fail(c, err)
+			return
+		}
+		if !f.Refresh && !api {
+			switch _, err := s.SignedIn(c); {
+			case err == nil && web.PrefersHTML(c.Request):
+				web.SeeOther(c, kind.Finished(f))
+				return
+			case err == nil:
+				s.Fail(c, web.ErrAlreadySignedIn)
+				return
+			case !errors.Is(err, web.ErrNoSession):
+				s.Fail(c, err)
+				return
+			}
+		}
+		if !api && web.PrefersHTML(c.Request) {
+			web.SeeOther(c, s.pageURL(kind, f))
+			return
+		}
+		c.PureJSON(http.StatusOK, s.json(c, kind, f))
+	}
+}
+
+// Get answers GET …/flows?id=ID with the flow and its errors.
+func (s *Flows) Get(kind Kind) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		id, err := s.flowID(c, "id")
+		if err != nil {
+			s.Fail(c, err)
+			return
+		}
+		f, err := s.open(c, kind, id)
+		if err == nil && f.expired(s.Now()) {
+			err = s.replace(c, f)
+		}
+		if err != nil {
+			s.Fail(c, err)
+			return
+		}
+		c.PureJSON(http.StatusOK, s.json(c, kind, f))
+	}
+}
+
+// ForPage returns the flow for a page to show: that of ?flow=ID, or a new one if there is none or it can't
+// be used any more. An invalid flow is no reason to show a person an error.
+func (s *Flows) ForPage(c *gin.Context, kind Kind) (*Flow, error) {
+	query, err := s.Query(c)
+	if err != nil {
+		return nil, err
+	}
+	id := query.Get("flow")
+	if id == "" {
+		return s.start(c, kind, false)
+	}
+	f, err := s.open(c, kind, id)
+	switch {
+	case errors.Is(err, errUnknown), err == nil && f.API:
+		f = &Flow{Kind: kind.Name()}
+	case err == nil && !f.expired(s.Now()):
+		return f, nil
+	case errors.Is(err, web.ErrOtherBrowser):
+		f.Values = nil // they are somebody else's; keep the message about cookies
+	case err != nil:
+		return nil, err
+	}
+	return f, s.issue(c, f)
+}
+
+// Submit answers POST …?flow=ID: it opens the flow and passes it to the requested method.
+func (s *Flows) Submit(kind Kind) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		f, in, err := s.submitted(c, kind)
+		if refused := kind.Check(c, f); refused != nil {
+			s.Fail(c, refused)
+			return
+		}
+		if err != nil {
+			s.Refuse(c, kind, f, err)
+			return
+		}
+		methods := kind.Methods()
+		chosen := slices.IndexFunc(methods, func(m Method) bool { return m.Name() == in["method"] })
+		if chosen < 0 {
+			f.Complain("method", Invalid(`The only method here is "`+methods[0].Name()+`".`))
+			s.Refuse(c, kind, f, nil)
+			return
+		}
+		methods[chosen].Submit(c, f, in)
+	}
+}
+
+// submitted returns the flow that a request submits, and its fields. With an error it still returns
+// a flow, for the page that shows the error with the input.
+func (s *Flows) submitted(c *gin.Context, kind Kind) (*Flow, web.Fields, error) {
+	in, unreadable := web.ReadFields(c)
+	f := &Flow{Kind: kind.Name()}
+	f.keep(kind, in)
+	id, err := s.flowID(c, "flow")
+	if err != nil {
+		return f, nil, err
+	}
+	opened, err := s.open(c, kind, id)
+	if opened != nil {
+		f = opened
+		f.Messages = nil
+		f.keep(kind, in)
+	}
+	if err != nil {
+		return f, nil, err
+	}
+	if unreadable != nil {
+		return f, nil, unreadable
+	}
+	// A person may leave a page open for as long as they like; a program can start again.
+	if f.expired(s.Now()) && (f.API || !web.PrefersHTML(c.Request)) {
+		return f, nil, s.replace(c, f)
+	}
+	if sent := in["csrf_token"]; !f.API && sent != "" && sent != f.CSRF {
+		return f, nil, web.ErrCrossSite.Because("The form's csrf_token doesn't match its flow. Reload the page.")
+	}
+	return f, in, nil
+}
+
+// keep takes what was typed into the fields that may be shown again.
+func (f *Flow) keep(kind Kind, in web.Fields) {
+	f.Values = map[string]string{}
+	nodes := kind.Nodes(f)
+	for _, method := range kind.Methods() {
+		nodes = append(nodes, method.Nodes(f)...)
+	}
+	for _, node := range nodes {
+		switch name := node.Attributes.Name; node.Attributes.Type {
+		case "password", "submit", "hidden", "button":
+		default:
+			if in[name] != "" {
+				f.Values[name] = web.Clip(in[name], maxValue)
+			}
+		}
+	}
+	if in["remember"] != "" {
+		f.Values["remember"] = "true"
+	}
+}
+
+// Refuse answers a flow that did not succeed: with the flow as JSON, or with a redirect to its page,
+// where its messages are shown. err is for what lies outside of the form; nil if the flow's own messages
+// say it.
+func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
+	asPage := web.PrefersHTML(c.Request) && !f.API
+	if err == nil && !asPage {
+		c.PureJSON(http.StatusBadRequest, s.json(c, kind, f))
+		return
+	}
+	if err != nil {
+		p := s.Explain(c, err)
+		if !asPage {
+			s.Respond(c, p, nil)
+			return
+		}
+		if p.Code == http.StatusInternalServerError {
+			s.Fail(c, p)
+			return
+		}
+		if errors.Is(p, errUnknown) || errors.Is(p, web.ErrOtherBrowser) {
+			p = p.Because("Your browser didn't send this page's cookie. Submit the form again; " +
+				"if that doesn't help, allow cookies for this site.")
+		}
+		web.SetRetryAfter(c, p)
+		f.Complain("", Invalid(p.Reason))
+	}
+	// The page's form is a fresh flow, to be sure that the next try can work.
+	if err := s.issue(c, f); err != nil {
+		s.Fail(c, err)
+		return
+	}
+	web.SeeOther(c, s.pageURL(kind, f))
+}
+
+func (s *Flows) pageURL(kind Kind, f *Flow) string {
+	return s.Path(kind.Routes().Page) + "?flow=" + f.id
+}
+
+// Action returns the path to which a flow is submitted.
+func (s *Flows) Action(kind Kind, f *Flow) string {
+	return s.Path(kind.Routes().Submit) + "?" + url.Values{"flow": {f.id}}.Encode()
+}
+
+func (f *Flow) expired(now time.Time) bool { return !web.Within(now, f.IssuedAt, lifetime) }
+
+func (f *Flow) typ() string {
+	if f.API {
+		return "api"
+	}
+	return "browser"
+}
+
+// start starts a flow from the request's query. A browser's flow is bound to it by a cookie.
+func (s *Flows) start(c *gin.Context, kind Kind, api bool) (*Flow, error) {
+	query, err := s.Query(c)
+	if err != nil {
+		return nil, err
+	}
+	returnTo, err := s.ReturnTo(c)
+	if err != nil {
+		return nil, err
+	}
+	f := &Flow{Kind: kind.Name(), API: api, ReturnTo: returnTo,
+		Refresh: query.Get("refresh") == "true", Setup: web.Clip(query.Get("setup"), maxSetupToken)}
+	return f, s.issue(c, f)
+}
+
+// issue gives a new or reused flow a time and an id.
+func (s *Flows) issue(c *gin.Context, f *Flow) error {
+	nonce, err := uuid.NewV4()
+	if err != nil {
+		return err
+	}
+	f.Nonce = nonce
+	f.IssuedAt = s.Now().UTC().Truncate(time.Second)
+	if !f.API {
+		f.CSRF = s.csrfToken(c)
+		if f.CSRF == "" {
+			key := rand.Text()
+			s.SetCookie(c, web.FlowCookie, key, 0)
+			// A page may issue more than one; they all belong to the same cookie.
+			c.Request.AddCookie(&http.Cookie{Name: s.CookieName(web.FlowCookie), Value: key}) // #nosec G124 -- a request cookie has no attributes
+			f.CSRF = csrfOf(key)
+		}
+	}
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false) // six bytes for an & could make the id too long for a URL
+	if err := encoder.Encode(f); err != nil {
+		return err
+	}
+	f.id = s.Seal("flow", raw.Bytes())
+	return nil
+}
+
+// open returns the flow of an id, however old. It returns errUnknown if the id isn't valid, and
+// web.ErrOtherBrowser with the flow if another browser started it.
+func (s *Flows) open(c *gin.Context, kind Kind, id string) (*Flow, error) {
+	raw, err := s.Open("flow", id)
+	if err != nil {
+		return nil, errUnknown
+	}
+	f := &Flow{id: id}
+	if err := json.Unmarshal(raw, f); err != nil {
+		return nil, err
+	}
+	if f.Kind != kind.Name() {
+		return nil, errUnknown
+	}
+	f.ReturnTo = s.StillAllowed(c, f.ReturnTo)
+	if !f.API && !hmac.Equal([]byte(f.CSRF), []byte(s.csrfToken(c))) {
+		return f, web.ErrOtherBrowser
+	}
+	return f, nil
+}
+
+// flowID returns the flow id from the query.
+func (s *Flows) flowID(c *gin.Context, key string) (string, error) {
+	query, err := s.Query(c)
+	if err != nil {
+		return "", err
+	}
+	ids := query[key]
+	if len(ids) != 1 || ids[0] == "" {
+		return "", web.ErrBadRequest.Because("The query must contain %s, a flow's id, exactly once.", key)
+	}
+	return ids[0], nil
+}
+
+// replace issues a new flow in place of an expired one, and returns errExpired with its id.
+func (s *Flows) replace(c *gin.Context, old *Flow) error {
+	fresh := *old
+	fresh.Values, fresh.Messages = maps.Clone(old.Values), nil
+	if err := s.issue(c, &fresh); err != nil {
+		return err
+	}
+	expired := *errExpired
+	expired.UseFlowID = fresh.id
+	return &expired
+}
+
+// csrfToken returns the CSRF token of this browser's forms, "" if it has no flow cookie.
+func (s *Flows) csrfToken(c *gin.Context) string {
+	key := s.Cookie(c, web.FlowCookie)
+	if key == "" {
+		return ""
+	}
+	return csrfOf(key)
+}
+
+func csrfOf(key string) string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte("csrf_token"))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}

@@ -1,0 +1,154 @@
+package flow
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// JSON is a flow as the client libraries know it.
+type JSON struct {
+	ID           string    `json:"id"`
+	Type         string    `json:"type"`
+	IssuedAt     time.Time `json:"issued_at"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	RequestURL   string    `json:"request_url"`
+	ReturnTo     string    `json:"return_to,omitempty"`
+	Refresh      *bool     `json:"refresh,omitempty"`
+	RequestedAAL string    `json:"requested_aal,omitempty"`
+	State        string    `json:"state"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
+	UI           ui        `json:"ui"`
+}
+
+type ui struct {
+	Action   string `json:"action"`
+	Method   string `json:"method"`
+	Messages []Text `json:"messages,omitempty"`
+	Nodes    []Node `json:"nodes"`
+}
+
+// Node is a field or button of a form.
+type Node struct {
+	Type       string     `json:"type"`
+	Group      string     `json:"group"`
+	Attributes Attributes `json:"attributes"`
+	Messages   []Text     `json:"messages"`
+	Meta       meta       `json:"meta"`
+}
+
+// Attributes are those of an input element.
+type Attributes struct {
+	Name         string `json:"name"`
+	Type         string `json:"type"`
+	Value        string `json:"value,omitempty"`
+	Required     bool   `json:"required,omitempty"`
+	Disabled     bool   `json:"disabled"`
+	Autocomplete string `json:"autocomplete,omitempty"`
+	NodeType     string `json:"node_type"`
+}
+
+type meta struct {
+	Label *Text `json:"label,omitempty"`
+}
+
+// Text is a label or message. Clients can translate it by its id and context.
+type Text struct {
+	ID      int               `json:"id"`
+	Text    string            `json:"text"`
+	Type    string            `json:"type"` // info or error
+	Context map[string]string `json:"context,omitempty"`
+}
+
+// The messages' ids are those of Kratos, which clients know.
+const (
+	idInvalid     = 4000001
+	idMissing     = 4000002
+	idPassword    = 4000005
+	idCredentials = 4000006
+	idTaken       = 4000007
+)
+
+// Label is the text beside a node.
+func Label(id int, text string) *Text { return &Text{ID: id, Text: text, Type: "info"} }
+
+// Invalid is a message about an invalid value.
+func Invalid(text string) Text { return because(idInvalid, text) }
+
+// RefusedPassword is a message that says why a new password is refused.
+func RefusedPassword(text string) Text { return because(idPassword, text) }
+
+func because(id int, text string) Text {
+	return Text{ID: id, Text: text, Type: "error", Context: map[string]string{"reason": text}}
+}
+
+// Missing is a message of a node that was left empty.
+func Missing(node, text string) Text {
+	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]string{"property": node}}
+}
+
+// WrongCredentials is the one message for an unknown account and a wrong password.
+func WrongCredentials(text string) Text { return Text{ID: idCredentials, Text: text, Type: "error"} }
+
+// Taken is a message of an address or username that belongs to another account.
+func Taken(text string) Text { return Text{ID: idTaken, Text: text, Type: "error"} }
+
+// Complain says what is wrong with a node, or with "" the whole form.
+func (f *Flow) Complain(node string, message Text) {
+	if f.Messages == nil {
+		f.Messages = map[string][]Text{}
+	}
+	f.Messages[node] = append(f.Messages[node], message)
+}
+
+// Problem returns what is wrong with a node, or with "" the whole form, for a page.
+func (f *Flow) Problem(node string) string {
+	if messages := f.Messages[node]; len(messages) > 0 {
+		return messages[0].Text
+	}
+	return ""
+}
+
+// Input returns a field with what was typed into it and what is wrong with it.
+func (f *Flow) Input(group string, attributes Attributes, label *Text) Node {
+	if attributes.Value == "" {
+		attributes.Value = f.Values[attributes.Name]
+	}
+	attributes.NodeType = "input"
+	return Node{Type: "input", Group: group, Attributes: attributes, Messages: append([]Text{}, f.Messages[attributes.Name]...), Meta: meta{label}}
+}
+
+// json renders a flow for a client.
+func (s *Flows) json(c *gin.Context, kind Kind, f *Flow) JSON {
+	origin, routes := s.Origin(c), kind.Routes()
+	nodes := append([]Node{f.Input("default", Attributes{Name: "csrf_token", Type: "hidden", Value: f.CSRF, Required: true}, nil)}, kind.Nodes(f)...)
+	for _, method := range kind.Methods() {
+		nodes = append(nodes, method.Nodes(f)...)
+	}
+	wire := JSON{
+		ID: f.id, Type: f.typ(), IssuedAt: f.IssuedAt, ExpiresAt: f.IssuedAt.Add(lifetime),
+		ReturnTo: f.ReturnTo, State: "choose_method", CreatedAt: f.IssuedAt, UpdatedAt: f.IssuedAt,
+		UI: ui{Action: origin + s.Action(kind, f), Method: http.MethodPost, Messages: slices.Clone(f.Messages[""]), Nodes: nodes},
+	}
+	begun := routes.Browser
+	if f.API {
+		begun = routes.API
+	}
+	wire.RequestURL = origin + s.Path(begun)
+	query := url.Values{}
+	if f.ReturnTo != "" {
+		query.Set("return_to", f.ReturnTo)
+	}
+	if f.Refresh {
+		query.Set("refresh", "true")
+	}
+	if len(query) > 0 {
+		wire.RequestURL += "?" + query.Encode()
+	}
+	kind.Describe(f, &wire)
+	return wire
+}

@@ -1,0 +1,122 @@
+// Package login is signing in: the page and its flow.
+package login
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/authn"
+	"latchkey/app/config"
+	"latchkey/app/flow"
+	"latchkey/app/returnto"
+	"latchkey/app/route"
+	"latchkey/app/web"
+	"latchkey/models"
+	"latchkey/views"
+)
+
+// Handler answers for login flows. It is their flow.Kind.
+type Handler struct {
+	*web.Site
+	flows *flow.Flows
+	authn *authn.Service
+}
+
+// New returns a Handler.
+func New(site *web.Site, flows *flow.Flows, service *authn.Service) *Handler {
+	return &Handler{Site: site, flows: flows, authn: service}
+}
+
+// Name implements flow.Kind.
+func (h *Handler) Name() string { return "login" }
+
+// Routes implements flow.Kind.
+func (h *Handler) Routes() flow.Routes {
+	return flow.Routes{Page: route.Login, Browser: route.LoginBrowser, API: route.LoginAPI, Submit: route.SubmitLogin}
+}
+
+// Check implements flow.Kind: anybody may sign in.
+func (h *Handler) Check(*gin.Context, *flow.Flow) error { return nil }
+
+// Nodes implements flow.Kind.
+func (h *Handler) Nodes(f *flow.Flow) []flow.Node {
+	return []flow.Node{f.Input("default", flow.Attributes{Name: "identifier", Type: "text", Required: true, Autocomplete: "username"},
+		flow.Label(1070004, "Email address or username"))}
+}
+
+// Methods implements flow.Kind.
+func (h *Handler) Methods() []flow.Method { return []flow.Method{password{h}} }
+
+// Describe implements flow.Kind.
+func (h *Handler) Describe(f *flow.Flow, wire *flow.JSON) {
+	wire.Refresh, wire.RequestedAAL = &f.Refresh, string(models.AAL1)
+}
+
+// Finished implements flow.Kind.
+func (h *Handler) Finished(f *flow.Flow) string {
+	return cmp.Or(f.ReturnTo, h.LoginReturnURL, h.Path(route.Account))
+}
+
+// Page answers GET /login, with the flow that the query names or a fresh one.
+func (h *Handler) Page(c *gin.Context) {
+	f, err := h.flows.ForPage(c, h)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	held, err := h.Held(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	identifier := f.Values["identifier"]
+	if held != nil && held.Active(h.Now()) {
+		if !f.Refresh {
+			web.SeeOther(c, h.Finished(f))
+			return
+		}
+		identifier = cmp.Or(identifier, held.Identity.Email)
+	}
+	why := h.why(f, held)
+	unclaimed, err := h.authn.Unclaimed(c.Request.Context())
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	if unclaimed {
+		why = "There is no account yet. To create the first one, open the link that Latchkey prints when it starts."
+	}
+	h.Site.Page(c, http.StatusOK, views.Login(views.LoginPage{
+		Page: h.PageData(), Why: why, Action: h.flows.Action(h, f), CSRFToken: f.CSRF,
+		Identifier: identifier, Remember: f.Values["remember"] != "",
+		Problem: cmp.Or(f.Problem(""), f.Problem("method")), IdentifierProblem: f.Problem("identifier"), PasswordProblem: f.Problem("password"),
+		RegistrationURL: h.registrationURL(f.ReturnTo), Refresh: f.Refresh,
+	}))
+}
+
+// why says what brought a person to the sign-in page.
+func (h *Handler) why(f *flow.Flow, held *models.Session) string {
+	switch host := returnto.Host(f.ReturnTo); {
+	case f.Refresh && held != nil && held.Active(h.Now()):
+		return "Confirm that it’s you to continue."
+	case held != nil && held.EndReason == models.EndedByLogout:
+		return "You’ve been signed out."
+	case held != nil:
+		return "Your session has ended. Sign in to continue."
+	case host != "":
+		return "Sign in to continue to " + host + "."
+	case f.ReturnTo != "":
+		return "Sign in to continue."
+	}
+	return ""
+}
+
+// registrationURL returns the way to the registration page, "" where it is closed.
+func (h *Handler) registrationURL(returnTo string) string {
+	if h.Registration != config.RegistrationOpen {
+		return ""
+	}
+	return h.ReturningTo(route.Registration, returnTo)
+}

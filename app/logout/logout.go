@@ -1,0 +1,253 @@
+// Package logout is the heart: the logout URL, the logout itself, everywhere, and the receipt after it.
+package logout
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/confirm"
+	"latchkey/app/route"
+	"latchkey/app/web"
+	"latchkey/models"
+	"latchkey/views"
+)
+
+// Handler signs people out.
+type Handler struct {
+	*web.Site
+	store   *models.Store
+	confirm *confirm.Handler
+}
+
+// New returns a Handler.
+func New(site *web.Site, store *models.Store, confirm *confirm.Handler) *Handler {
+	return &Handler{Site: site, store: store, confirm: confirm}
+}
+
+var (
+	errSpeculative  = &web.Problem{Code: http.StatusServiceUnavailable, Reason: "Browsers may not prefetch a sign-out link. Open it to sign out."}
+	errForeignToken = &web.Problem{Code: http.StatusForbidden}
+)
+
+// logoutFlow is the answer to who asks for a logout URL.
+type logoutFlow struct {
+	LogoutToken string `json:"logout_token"` // for AJAX; of no use without the session's cookie
+	LogoutURL   string `json:"logout_url"`   // for a link; absolute
+}
+
+// CreateURL answers GET /auth/self-service/logout/browser: a URL, valid for this session
+// alone, that signs its person out when opened. It writes nothing.
+func (h *Handler) CreateURL(c *gin.Context) {
+	session, err := h.SignedIn(c)
+	if errors.Is(err, web.ErrNoSession) && carriesToken(c.Request) {
+		err = web.ErrNoSession.Because("A session token has no logout URL. To end its session, send it to DELETE %s.", h.Path(route.LogoutAPI))
+	}
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	returnTo, err := h.ReturnTo(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+
+	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: h.LogoutToken(session.ID), LogoutURL: h.LogoutURL(c, session, returnTo)})
+}
+
+func carriesToken(r *http.Request) bool {
+	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
+}
+
+// Do answers GET /auth/self-service/logout?token=T: it ends the session that the browser's
+// cookie and the token both belong to.
+func (h *Handler) Do(c *gin.Context) {
+	if speculative(c.Request) {
+		h.Fail(c, errSpeculative)
+		return
+	}
+	returnTo, err := h.ReturnTo(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	query, err := h.Query(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	session, err := h.SignedIn(c)
+	if err != nil && !errors.Is(err, web.ErrNoSession) {
+		h.Fail(c, err)
+		return
+	}
+	tokens := query["token"]
+	switch {
+	case len(tokens) != 1 || tokens[0] == "":
+		h.offerLogout(c, session, web.ErrBadRequest.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		return
+	case session == nil:
+		h.alreadySignedOut(c, returnTo)
+		return
+	case !h.CheckLogoutToken(session.ID, tokens[0]):
+		h.offerLogout(c, session, errForeignToken.Because("This logout URL belongs to another session. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		return
+	}
+
+	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), session, h.leadsToReceipt(returnTo))
+	if err == nil {
+		err = h.leave(c, receipt)
+	}
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	if !web.PrefersHTML(c.Request) {
+		c.Status(http.StatusNoContent)
+		return
+	}
+	web.SeeOther(c, h.AfterLogout(returnTo))
+}
+
+// leadsToReceipt reports whether a logout may end at our own page, which shows a receipt: our pages sign
+// out by AJAX and then go there.
+func (h *Handler) leadsToReceipt(returnTo string) bool {
+	return returnTo == "" && h.AfterLogout("") == h.Path(route.SignedOut)
+}
+
+// leave makes the browser forget a session that has just been signed out, and keep the receipt; "" for
+// none.
+func (h *Handler) leave(c *gin.Context, receipt string) error {
+	if receipt != "" {
+		h.SetCookie(c, web.ReceiptCookie, receipt, int(models.ReceiptLifetime/time.Second))
+	}
+	return h.forgetSession(c)
+}
+
+// Everywhere answers POST /auth/account/sign-out-everywhere: it ends this session and all
+// others of its person.
+func (h *Handler) Everywhere(c *gin.Context) {
+	session, in, ok := h.confirm.Form(c, "Sign out everywhere")
+	if !ok {
+		return
+	}
+	returnTo := in["return_to"]
+	if returnTo != "" {
+		var err error
+		if returnTo, err = h.CheckReturnTo(c, returnTo); err != nil {
+			h.Fail(c, err)
+			return
+		}
+	}
+	receipt, err := h.store.Sessions.EndEverywhere(c.Request.Context(), session, h.leadsToReceipt(returnTo))
+	if err == nil {
+		err = h.leave(c, receipt)
+	}
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	web.SeeOther(c, h.AfterLogout(returnTo))
+}
+
+// speculative reports whether a browser asks only because it guesses that somebody will.
+func speculative(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		for _, value := range r.Header.Values(name) {
+			value = strings.ToLower(value)
+			if strings.Contains(value, "prefetch") || strings.Contains(value, "prerender") || strings.Contains(value, "preview") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// alreadySignedOut answers a logout whose session is over: what the link was for has happened.
+func (h *Handler) alreadySignedOut(c *gin.Context, returnTo string) {
+	if !web.PrefersHTML(c.Request) {
+		h.Fail(c, web.ErrNoSession)
+		return
+	}
+	if err := h.forgetSession(c); err != nil {
+		h.Fail(c, err)
+		return
+	}
+	web.SeeOther(c, h.AfterLogout(returnTo))
+}
+
+// offerLogout answers a logout URL that is not good, on a page with one that is.
+func (h *Handler) offerLogout(c *gin.Context, session *models.Session, p *web.Problem) {
+	if session == nil {
+		h.Fail(c, p)
+		return
+	}
+	h.Respond(c, p, func() {
+		h.Site.Page(c, p.Code, views.Logout(views.LogoutPage{
+			Page: h.PersonalPage(session), Problem: "That link belongs to a different session. Use the button to sign out here.",
+			Person: web.Person(session), LogoutURL: h.LogoutURL(c, session, ""), Next: h.AfterLogout(""),
+		}))
+	})
+}
+
+// forgetSession makes the browser forget what it has of the session.
+func (h *Handler) forgetSession(c *gin.Context) error {
+	if h.ClearSiteData != "" {
+		c.Header("Clear-Site-Data", h.ClearSiteData)
+	}
+	// The sign-in forms' cookie goes too. Not only is it of no more use: Chromium puts a page back
+	// on the screen, no-store or not, unless HttpOnly cookies have changed, and after the redirect
+	// of a sign-in it overlooks one change.
+	h.DeleteCookie(c, web.FlowCookie)
+	return web.ClearSession(c)
+}
+
+// API answers DELETE /auth/self-service/logout/api: an API client ends its own session.
+func (h *Handler) API(c *gin.Context) {
+	if !web.IsJSON(c.Request) {
+		h.Fail(c, web.ErrBadRequest.Because(`Send the body as application/json: {"session_token": "…"}.`))
+		return
+	}
+	in, err := web.ReadFields(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	session, err := h.store.Sessions.ByToken(c.Request.Context(), in["session_token"])
+	if errors.Is(err, models.ErrNotFound) {
+		err = &web.Problem{Code: http.StatusForbidden, Reason: "session_token is missing, or not the token of a session."}
+	}
+	if err == nil {
+		_, err = h.store.Sessions.SignOut(c.Request.Context(), &session, false)
+	}
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
+}
+
+// Page answers GET /auth/logout: it asks, for apps that can only link to a fixed address.
+func (h *Handler) Page(c *gin.Context) {
+	returnTo, err := h.ReturnTo(c)
+	if err != nil {
+		h.Fail(c, err)
+		return
+	}
+	session, err := h.SignedIn(c)
+	switch {
+	case errors.Is(err, web.ErrNoSession):
+		h.showSignedOut(c, http.StatusOK, "")
+	case err != nil:
+		h.Fail(c, err)
+	default:
+		h.Site.Page(c, http.StatusOK, views.Logout(views.LogoutPage{
+			Page: h.PersonalPage(session), Person: web.Person(session), LogoutURL: h.LogoutURL(c, session, returnTo), Next: h.AfterLogout(returnTo),
+			ReturnTo: returnTo,
+		}))
+	}
+}

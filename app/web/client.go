@@ -1,0 +1,82 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/authn"
+)
+
+// maxUserAgent is the number of bytes kept of a User-Agent header.
+const maxUserAgent = 512
+
+// Client returns where a request comes from.
+func (s *Site) Client(c *gin.Context) authn.Client {
+	return authn.Client{IP: c.ClientIP(), UserAgent: Clip(c.Request.UserAgent(), maxUserAgent), Device: s.device(c), RequestID: RequestID(c)}
+}
+
+// device returns the Device in the browser's cookie, nil for none.
+func (s *Site) device(c *gin.Context) *authn.Device {
+	raw, err := s.Open("device", s.Cookie(c, DeviceCookie))
+	if err != nil {
+		return nil
+	}
+	device := new(authn.Device)
+	if json.Unmarshal(raw, device) != nil {
+		return nil
+	}
+	return device
+}
+
+// Hold sets the cookies of a session that has just got its token.
+func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
+	if err := s.SetSession(c, started.Session); err != nil {
+		return err
+	}
+	if started.Device == nil {
+		return nil
+	}
+	raw, err := json.Marshal(started.Device)
+	if err != nil {
+		return err
+	}
+	s.SetCookie(c, DeviceCookie, s.Seal("device", raw), int(authn.DeviceLifetime/time.Second))
+	return nil
+}
+
+// SignInOptions returns the options of the session to start: api is for a client that keeps its token
+// itself.
+func (s *Site) SignInOptions(c *gin.Context, api, remember bool) (authn.Options, error) {
+	options := authn.Options{Token: api, Remember: remember}
+	if api {
+		return options, nil
+	}
+	held, err := s.Held(c)
+	if held != nil {
+		options.Replaces = held.ID
+	}
+	return options, err
+}
+
+// AnswerSignedIn responds with the session that has just started: as JSON, with the token if the client
+// keeps it itself, or with a redirect.
+func (s *Site) AnswerSignedIn(c *gin.Context, api bool, started *authn.Started, body gin.H, redirectTo string) {
+	if api {
+		body["session_token"] = started.Session.Token
+		c.JSON(http.StatusOK, body)
+		return
+	}
+	if err := s.Hold(c, started); err != nil {
+		s.Fail(c, err)
+		return
+	}
+	s.DeleteCookie(c, ReceiptCookie) // it belongs to another session
+	if PrefersHTML(c.Request) {
+		SeeOther(c, redirectTo)
+		return
+	}
+	c.JSON(http.StatusOK, body)
+}

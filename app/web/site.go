@@ -1,0 +1,74 @@
+// Package web is the foundation of every handler: errors, negotiation, form and JSON fields, pages, cookies,
+// the request's origin, client and session, and the middleware.
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/background"
+	"latchkey/app/config"
+	"latchkey/app/keys"
+	"latchkey/app/outage"
+	"latchkey/app/route"
+	"latchkey/app/tracing"
+	"latchkey/models"
+	"latchkey/views"
+)
+
+// Site is what all handlers share.
+type Site struct {
+	*config.Settings
+	route.Base
+	*keys.Ring
+
+	Log    *slog.Logger
+	Now    func() time.Time
+	Traces *tracing.Tracer // nil for none
+	// Writes runs the writes that no response waits for.
+	Writes *background.Queue
+
+	sessions    models.Sessions
+	page        views.Page              // what every page shows
+	routes      map[string]*route.Route // by gin's full path
+	database    *outage.Log
+	crossOrigin *http.CrossOriginProtection
+}
+
+// New returns a Site. page is what every page shows.
+func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page views.Page, log *slog.Logger, now func() time.Time, traces *tracing.Tracer) (*Site, error) {
+	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
+		Writes: background.NewQueue(log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
+		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"), crossOrigin: http.NewCrossOriginProtection()}
+	for _, r := range slices.Backward(route.All) { // of several methods of a path, the first counts
+		s.routes[s.Path(r)] = r
+	}
+	trusted := settings.CORSAllowedOrigins
+	if settings.BaseOrigin != "" {
+		trusted = append([]string{settings.BaseOrigin}, trusted...)
+	}
+	for _, origin := range trusted {
+		if err := s.crossOrigin.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("trust the origin %s: %w", origin, err)
+		}
+	}
+	return s, nil
+}
+
+// route returns the route of a request, nil for an unknown path or method.
+func (s *Site) route(c *gin.Context) *route.Route { return s.routes[c.FullPath()] }
+
+// ReportDatabase logs when the database becomes unavailable (err isn't nil) or available again.
+func (s *Site) ReportDatabase(ctx context.Context, err error, requestID string) {
+	s.database.Report(ctx, err, slog.String("request", requestID))
+}
+
+// Within reports whether something happened within the limit. A time that is further ahead than that was
+// recorded before the clock was set back, an unknown time ago: it must not extend a right that expires.
+func Within(now, then time.Time, limit time.Duration) bool { return now.Sub(then).Abs() < limit }

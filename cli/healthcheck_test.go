@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"latchkey/test/kit"
+)
+
+func TestHealthcheck(t *testing.T) {
+	m := kit.NewMachine(t)
+	port := kit.FreePort(t)
+	m.Env = append(m.Env, "LISTEN=", "PORT="+port)
+	require.Contains(t, m.Refuse("", "healthcheck"), "not ready")
+	s := m.Start()
+	require.Equal(t, "ready\n", m.Do("", "healthcheck"))
+	s.Stop()
+	require.Contains(t, m.Refuse("", "healthcheck"), "not ready")
+}
+
+func TestHealthcheckOfAFailingDatabase(t *testing.T) {
+	m := kit.NewMachine(t)
+	m.Env = append(m.Env, "LISTEN=", "PORT="+kit.FreePort(t))
+	m.Start()
+	require.NoError(t, openDatabase(t, m).Query(t.Context()).Migrator().DropTable("identities"))
+	require.Contains(t, m.Refuse("", "healthcheck"), "503 Service Unavailable")
+}
