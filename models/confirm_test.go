@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -61,8 +62,73 @@ func TestConfirmRefusals(t *testing.T) {
 			_, err := w.Sessions.Confirm(t.Context(), session, proof)
 
 			require.ErrorIs(t, err, c.want)
+			_, err = w.Credentials.ReplaceAndConfirm(t.Context(), session, proof, "new", true)
+			require.ErrorIs(t, err, c.want)
 		})
 	}
+}
+
+func TestOwnPasswordChangeConfirmsTheSession(t *testing.T) {
+	for _, endOthers := range []bool{false, true} {
+		t.Run(strconv.FormatBool(endOthers), func(t *testing.T) {
+			w := newWorld(t)
+			ada := w.person("ada@example.com")
+			here, other := w.start(ada), w.start(ada)
+			w.now = w.now.Add(time.Minute)
+
+			confirmed, err := w.Credentials.ReplaceAndConfirm(t.Context(), here, w.proof(ada), "new", endOthers)
+
+			require.NoError(t, err)
+			require.True(t, w.active(confirmed))
+			require.True(t, w.stored(confirmed).ConfirmedAt.Equal(w.now))
+			require.Equal(t, w.stored(confirmed).Number, confirmed.Number)
+			_, err = w.Sessions.ByToken(t.Context(), here.Token)
+			require.ErrorIs(t, err, models.ErrNotFound)
+			require.Equal(t, !endOthers, w.active(other))
+			require.Equal(t, "new", w.password(ada).Secret)
+			require.Equal(t, 2, w.password(ada).Version)
+		})
+	}
+}
+
+// Otherwise the browser would be signed out, by a token that it never got, or the new password good though the
+// page says that it isn't.
+func TestOwnPasswordChangeHappensWholeOrNotAtAll(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	ended, other := w.start(ada), w.start(ada)
+	require.NoError(t, w.Sessions.End(t.Context(), ended.ID, models.EndedByLogout))
+	before := w.password(ada)
+
+	_, err := w.Credentials.ReplaceAndConfirm(t.Context(), ended, w.proof(ada), "new", true)
+
+	require.ErrorIs(t, err, models.ErrNotFound)
+	require.Equal(t, before, w.password(ada))
+	require.True(t, w.active(other))
+
+	stale := w.proof(ada)
+	w.setPassword(ada, "newer", false)
+	_, err = w.Credentials.ReplaceAndConfirm(t.Context(), other, stale, "new", true)
+	require.ErrorIs(t, err, models.ErrChanged)
+	require.True(t, w.active(other), "with the token that it has")
+	require.Equal(t, "newer", w.password(ada).Secret)
+}
+
+// Each knows only the session as it was before both.
+func TestConfirmationsAtOnceAreBothRecorded(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	key, err := w.Credentials.Add(t.Context(), ada.ID, models.NewCredential{Method: "passkey", Secret: "public key"})
+	require.NoError(t, err)
+	session := w.start(ada)
+	_, err = w.Sessions.Confirm(t.Context(), session, models.Proof{Method: "passkey", AAL: models.AAL2, Credential: key.ID, Version: 1, At: w.now})
+	require.NoError(t, err)
+
+	confirmed, err := w.Sessions.Confirm(t.Context(), session, w.proof(ada))
+
+	require.NoError(t, err)
+	require.Len(t, proved(w.stored(confirmed)), 2)
+	require.Equal(t, models.AAL2, w.stored(confirmed).AAL)
 }
 
 func TestConfirmedByManyAtOnceHasOneToken(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/gofrs/uuid/v5"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"latchkey/db"
 )
@@ -125,7 +124,7 @@ func (s Credentials) Add(ctx context.Context, person uuid.UUID, in NewCredential
 		err = s.db.Write(ctx, func(tx *db.Tx) error {
 			// The row of a deleted account stays until it has been swept. The lock keeps it from being deleted
 			// before the commit.
-			_, err := gorm.G[Identity](tx.DB, clause.Locking{Strength: clause.LockingStrengthShare}).Select("id").Where("id = ? AND "+there, person).Take(ctx)
+			_, err := gorm.G[Identity](tx.DB, forShare).Select("id").Where("id = ? AND "+there, person).Take(ctx)
 			if err != nil {
 				return notFound(err)
 			}
@@ -189,6 +188,27 @@ type CredentialChange struct {
 // Replace changes the secret of a credential and returns how many sessions it ended. It returns
 // ErrChanged if the credential was changed or removed meanwhile.
 func (s Credentials) Replace(ctx context.Context, change CredentialChange) (ended int, err error) {
+	return s.replace(ctx, change, func(*db.Tx, time.Time) error { return nil })
+}
+
+// ReplaceAndConfirm changes the secret of the credential that proof is of, and confirms the session as Confirm
+// does; endOthers ends the person's other sessions. Either all of that happens or nothing. It returns the same errors
+// as Confirm.
+func (s Credentials) ReplaceAndConfirm(ctx context.Context, session Session, proof Proof, secret string, endOthers bool) (confirmed Session, err error) {
+	change := CredentialChange{Credential: proof.Credential, Version: proof.Version, Secret: secret, EndSessions: endOthers, Keep: session.ID}
+	proof.Version++
+	_, err = s.replace(ctx, change, func(tx *db.Tx, now time.Time) (err error) {
+		confirmed, err = session.confirm(ctx, tx, proof, now)
+		return err
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return confirmed, nil
+}
+
+// replace is Replace, followed by then in the same transaction.
+func (s Credentials) replace(ctx context.Context, change CredentialChange, then func(tx *db.Tx, now time.Time) error) (ended int, err error) {
 	var person uuid.UUID
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		now := s.now()
@@ -200,17 +220,24 @@ func (s Credentials) Replace(ctx context.Context, change CredentialChange) (ende
 			return err
 		}
 		person, ended = credential.IdentityID, 0
-		if change.EndSessions { // first: the lock order is identity, then credential
-			if ended, err = raiseFloor(ctx, tx, now, EndedByPasswordChange, person, change.Keep); err != nil {
-				return err
-			}
+		// The lock order is identity, then credential.
+		if change.EndSessions {
+			ended, err = raiseFloor(ctx, tx, now, EndedByPasswordChange, person, change.Keep)
+		} else {
+			_, err = gorm.G[Identity](tx.DB, forShare).Select("id").Where("id = ?", person).Take(ctx)
+		}
+		if err != nil {
+			return err
 		}
 		n, err := gorm.G[Credential](tx.DB).Where("id = ? AND (version = ? OR ? = 0)", change.Credential, change.Version, change.Version).
 			Set(set("hash", change.Secret), set("version", gorm.Expr("version + 1")), set("updated_at", now)).Update(ctx)
-		if err == nil && n == 0 {
-			err = ErrChanged
+		if err != nil {
+			return err
 		}
-		return err
+		if n == 0 {
+			return ErrChanged
+		}
+		return then(tx, now)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("replace the secret of credential %s: %w", change.Credential, err)
@@ -225,7 +252,7 @@ func (s Credentials) Replace(ctx context.Context, change CredentialChange) (ende
 // disabled or deleted, or the credential changed or removed. On PostgreSQL the lock prevents such a change
 // until the commit.
 func (p Proof) stillProves(ctx context.Context, tx *db.Tx, person uuid.UUID, now time.Time) error {
-	_, err := gorm.G[Identity](tx.DB, clause.Locking{Strength: clause.LockingStrengthShare}).Select("id").Where("id = ? AND active", person).Take(ctx)
+	_, err := gorm.G[Identity](tx.DB, forShare).Select("id").Where("id = ? AND active", person).Take(ctx)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return ErrChanged
 	}

@@ -158,26 +158,35 @@ func enforceLimit(ctx context.Context, tx *db.Tx, now time.Time, person uuid.UUI
 // valid. It returns ErrNotFound if the session has ended meanwhile, and ErrChanged under the same conditions
 // as Start.
 func (s Sessions) Confirm(ctx context.Context, session Session, proof Proof) (Session, error) {
-	now := s.now()
-	session.Token = rand.Text()
-	session.TokenHash, session.ConfirmedAt = hashToken(session.Token), now
-	session.Proofs = session.Proofs.with(proof)
-	session.AAL = session.Proofs.aal()
-	err := s.db.Write(ctx, func(tx *db.Tx) error {
-		if err := proof.stillProves(ctx, tx, session.IdentityID, now); err != nil {
-			return err
-		}
-		n, err := gorm.G[Session](tx.DB).Where("id = ? AND ended_at IS NULL AND expires_at > ? AND "+aboveFloor, session.ID, now).
-			Set(set("token_hash", session.TokenHash), set("confirmed_at", now), set("proofs", session.Proofs), set("aal", session.AAL)).Update(ctx)
-		if err == nil && n == 0 {
-			err = ErrNotFound
-		}
+	var confirmed Session
+	err := s.db.Write(ctx, func(tx *db.Tx) (err error) {
+		confirmed, err = session.confirm(ctx, tx, proof, s.now())
 		return err
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("confirm session %s: %w", session.ID, err)
 	}
-	return session, nil
+	return confirmed, nil
+}
+
+// confirm is Confirm within a transaction. It adds to the stored proofs, since another proof may have been
+// given since the session was read.
+func (s Session) confirm(ctx context.Context, tx *db.Tx, proof Proof, now time.Time) (Session, error) {
+	if err := proof.stillProves(ctx, tx, s.IdentityID, now); err != nil {
+		return Session{}, err
+	}
+	stored, err := gorm.G[Session](tx.DB, forUpdate).Select("number", "proofs").
+		Where("id = ? AND ended_at IS NULL AND expires_at > ? AND "+aboveFloor, s.ID, now).Take(ctx)
+	if err != nil {
+		return Session{}, notFound(err)
+	}
+	s.Token = rand.Text()
+	s.TokenHash, s.ConfirmedAt, s.Number = hashToken(s.Token), now, stored.Number
+	s.Proofs = stored.Proofs.with(proof)
+	s.AAL = s.Proofs.aal()
+	_, err = gorm.G[Session](tx.DB).Where("id = ?", s.ID).
+		Set(set("token_hash", s.TokenHash), set("confirmed_at", now), set("proofs", s.Proofs), set("aal", s.AAL)).Update(ctx)
+	return s, err
 }
 
 // byToken runs for every request of every app, so it reads only the columns it needs.

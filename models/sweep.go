@@ -33,9 +33,9 @@ const (
 	firstSweep = "NOT EXISTS (SELECT 1 FROM sweeps AS earlier WHERE earlier.identity_id = sweeps.identity_id AND earlier.below < sweeps.below)"
 )
 
-// raiseFloor ends all sessions of a person but one, uuid.Nil for none, and returns how many were active. But for
-// counting them in an index, it takes the same time however many they are. The lock keeps others from starting sessions, or raising the
-// floor, until the transaction is over. Call sweepFirst after the commit.
+// raiseFloor ends all sessions of a person but one, uuid.Nil for none, and returns how many were active. Except for
+// counting them in an index, it takes the same time however many there are. The lock keeps others from starting
+// sessions, or raising the floor, until the transaction is over. Call sweepFirst after the commit.
 func raiseFloor(ctx context.Context, tx *db.Tx, now time.Time, why Reason, person, keep uuid.UUID) (ended int, err error) {
 	identity, err := gorm.G[Identity](tx.DB, forUpdate).Select("session_floor", "last_session_number").Where("id = ?", person).Take(ctx)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -73,8 +73,12 @@ func raiseFloorTo(ctx context.Context, tx *db.Tx, now time.Time, why Reason, per
 	return addSweep(ctx, tx, Sweep{IdentityID: person, Below: floor, Reason: why, At: now}, identity.SessionFloor)
 }
 
-// forUpdate locks a row without blocking foreign key checks against it.
-var forUpdate = clause.Locking{Strength: "NO KEY UPDATE"}
+var (
+	// forUpdate locks a row without blocking foreign key checks against it.
+	forUpdate = clause.Locking{Strength: "NO KEY UPDATE"}
+	// forShare keeps a row from being changed or deleted.
+	forShare = clause.Locking{Strength: clause.LockingStrengthShare}
+)
 
 // addSweep writes a sweep and returns how many active sessions it ends. floor is the previous one.
 func addSweep(ctx context.Context, tx *db.Tx, sweep Sweep, floor int64) (int, error) {

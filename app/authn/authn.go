@@ -176,7 +176,11 @@ func (s *Service) Confirm(ctx context.Context, client Client, session *models.Se
 	if err != nil {
 		return nil, err
 	}
-	return s.confirm(ctx, session, proof)
+	confirmed, err := s.store.Sessions.Confirm(ctx, *session, proof)
+	if err != nil {
+		return nil, wrongIfChanged(err)
+	}
+	return &confirmed, nil
 }
 
 // prove verifies the password of a signed-in person.
@@ -186,17 +190,6 @@ func (s *Service) prove(ctx context.Context, client Client, identity *models.Ide
 		return models.Proof{}, err
 	}
 	return s.verify(ctx, client, identity.Email, *identity, credential, pass)
-}
-
-func (s *Service) confirm(ctx context.Context, session *models.Session, proof models.Proof) (*models.Session, error) {
-	confirmed, err := s.store.Sessions.Confirm(ctx, *session, proof)
-	if errors.Is(err, models.ErrChanged) {
-		err = ErrCredentials
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &confirmed, nil
 }
 
 // ChangePassword changes the password of somebody who is signed in, to one that CheckPassword accepts,
@@ -211,23 +204,21 @@ func (s *Service) ChangePassword(ctx context.Context, client Client, session *mo
 	if err != nil {
 		return nil, err
 	}
-	// From here on everything must happen, even if the browser disconnects: its token would be invalid.
-	ctx = context.WithoutCancel(ctx)
-	confirmed, err := s.confirm(ctx, session, proof)
+	confirmed, err := s.store.Credentials.ReplaceAndConfirm(ctx, *session, proof, hash, endOthers)
 	if err != nil {
-		return nil, err
-	}
-	_, err = s.store.Credentials.Replace(ctx, models.CredentialChange{Credential: proof.Credential, Version: proof.Version,
-		Secret: hash, EndSessions: endOthers, Keep: session.ID})
-	if errors.Is(err, models.ErrChanged) {
-		err = ErrCredentials
-	}
-	if err != nil {
-		return nil, err
+		return nil, wrongIfChanged(err)
 	}
 	proof.Version++
 	device, err := s.deviceFor(client, proof)
-	return &Started{Session: confirmed, Device: device}, err
+	return &Started{Session: &confirmed, Device: device}, err
+}
+
+// wrongIfChanged returns ErrCredentials if the credential was changed while it was being verified.
+func wrongIfChanged(err error) error {
+	if errors.Is(err, models.ErrChanged) {
+		return ErrCredentials
+	}
+	return err
 }
 
 // recordFailure records a failed attempt in the account's activity, and returns err. It does nothing if err
