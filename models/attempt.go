@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -68,16 +69,14 @@ func (s Attempts) Take(ctx context.Context, source Limit, others ...Limit) (wait
 // count adds a failure to each limit, or returns errWait with the wait.
 func (s Attempts) count(ctx context.Context, tx *db.Tx, limits []Limit) (time.Duration, error) {
 	now := s.now()
-	rows := make([]Attempt, len(limits))
+	keys := make([]string, len(limits))
 	for i, limit := range limits {
-		rows[i] = Attempt{Key: hashKey(limit.Key), RetryAt: now, ForgetAt: now.Add(forgetAfter)}
+		keys[i] = limit.Key
 	}
-	// Insert the missing rows first, so that there is a row to lock on every database.
-	err := gorm.G[Attempt](tx.DB, clause.OnConflict{DoNothing: true}).CreateInBatches(ctx, &rows, len(rows))
-	if err != nil {
+	if err := s.lock(ctx, tx, keys); err != nil {
 		return 0, err
 	}
-	counts, err := s.counts(ctx, tx.DB, limits, clause.Locking{Strength: clause.LockingStrengthUpdate})
+	counts, err := s.counts(ctx, tx.DB, limits)
 	if err != nil {
 		return 0, err
 	}
@@ -98,13 +97,28 @@ func (s Attempts) count(ctx context.Context, tx *db.Tx, limits []Limit) (time.Du
 	return 0, nil
 }
 
+// lock locks the counts of the keys, and creates the missing ones. All transactions lock them in the same order:
+// otherwise concurrent attempts would deadlock on PostgreSQL, which resolves that only after a second. Selecting
+// the rows for update isn't enough, because it skips those that have been deleted and created again meanwhile.
+func (s Attempts) lock(ctx context.Context, tx *db.Tx, keys []string) error {
+	now := s.now()
+	rows := make([]Attempt, len(keys))
+	for i, key := range keys {
+		rows[i] = Attempt{Key: hashKey(key), RetryAt: now, ForgetAt: now.Add(forgetAfter)}
+	}
+	slices.SortFunc(rows, func(x, y Attempt) int { return bytes.Compare(x.Key, y.Key) })
+	rows = slices.CompactFunc(rows, func(x, y Attempt) bool { return bytes.Equal(x.Key, y.Key) })
+	keep := clause.OnConflict{Columns: []clause.Column{{Name: "key"}}, DoUpdates: clause.AssignmentColumns([]string{"key"})}
+	return gorm.G[Attempt](tx.DB, keep).CreateInBatches(ctx, &rows, len(rows))
+}
+
 // counts returns the stored count for each limit, or the zero value if there is none.
-func (s Attempts) counts(ctx context.Context, from *gorm.DB, limits []Limit, lock ...clause.Expression) ([]Attempt, error) {
+func (s Attempts) counts(ctx context.Context, from *gorm.DB, limits []Limit) ([]Attempt, error) {
 	keys := make([]string, len(limits))
 	for i, limit := range limits {
 		keys[i] = limit.Key
 	}
-	found, err := gorm.G[Attempt](from, lock...).Where("key IN ? AND forget_at > ?", hashKeys(keys), s.now()).Order("key").Find(ctx)
+	found, err := gorm.G[Attempt](from).Where("key IN ? AND forget_at > ?", hashKeys(keys), s.now()).Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +170,9 @@ func pause(n int, most time.Duration) time.Duration {
 // the takenBack keys by one.
 func (s Attempts) Succeeded(ctx context.Context, forgotten, takenBack []string) error {
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := s.lock(ctx, tx, slices.Concat(forgotten, takenBack)); err != nil {
+			return err
+		}
 		_, err := gorm.G[Attempt](tx.DB).Where("key IN ? OR key IN ? AND failures <= 1", hashKeys(forgotten), hashKeys(takenBack)).Delete(ctx)
 		if err != nil {
 			return err
