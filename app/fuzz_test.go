@@ -234,7 +234,7 @@ func FuzzAccept(f *testing.F) {
 func FuzzHost(f *testing.F) {
 	site := newFuzzed(f)
 	for _, seed := range []string{"localhost", "localhost:8080", "a.localhost", "127.0.0.1", "[::1]:80", "::1", "[::1", "evil.example", "a:b:c.localhost", "127.0.0.1:99999",
-		"localhost\r\nX: y", "evil.example/.localhost", "evil.example#.localhost", "a@b.localhost", "127.0.0.1.", "0x7f.1", "\xff.localhost", "1.1.1.1:080", ""} {
+		"localhost\r\nX: y", "evil.example/.localhost", "evil.example#.localhost", "a@b.localhost", "127.0.0.1.", "0x7f.1", "\xff.localhost", "1.1.1.1:080", "localhost:080", "localhost:80", "localhost:0", "localhost:", "127.0.0.1:", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
