@@ -85,7 +85,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		engine.HEAD("/", site.Redirect(route.Account))
 	}
 	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
-	for _, r := range route.All {
+	for _, r := range site.Routes() {
 		chain := []gin.HandlerFunc{site.RefuseCrossSite}
 		switch {
 		case r.Bearer:

@@ -38,6 +38,7 @@ const goodPassword = "correct horse battery"
 type site struct {
 	t        testing.TB
 	url      string // of the server, which is also the origin while BASE_URL is unset
+	base     string // of all paths; tests write /auth, whatever it is
 	app      *app.App
 	db       *gorm.DB // for a test's own statements
 	database *db.DB
@@ -115,6 +116,7 @@ func (s *site) start(configure ...func(*config.Config)) {
 	s.store = models.New(s.database, s.clock.Now)
 	parsed, err := settings.Parse()
 	require.NoError(t, err)
+	s.base = string(parsed.BasePath)
 	s.app, err = app.New(t.Context(), parsed, s.database, s.options)
 	require.NoError(t, err)
 
@@ -347,7 +349,7 @@ func (v *visitor) refusedForm(target string, values url.Values, headers ...heade
 func (v *visitor) shownAfter(refused answer) answer {
 	v.site.t.Helper()
 	require.Equal(v.site.t, http.StatusSeeOther, refused.status, refused.body)
-	require.Regexp(v.site.t, `^/auth/(login|registration)\?flow=[\w-]+$`, refused.header.Get("Location"))
+	require.Regexp(v.site.t, `^`+v.site.base+`/(login|registration)\?flow=[\w-]+$`, refused.header.Get("Location"))
 	page := v.open(refused.header.Get("Location"))
 	require.Equal(v.site.t, http.StatusOK, page.status, page.body)
 	require.Contains(v.site.t, page.body, "<title>Error: ")
@@ -358,7 +360,7 @@ func (v *visitor) shownAfter(refused answer) answer {
 func (v *visitor) send(method, target, body string, headers ...header) answer {
 	v.site.t.Helper()
 	if strings.HasPrefix(target, "/") {
-		target = v.site.url + target
+		target = v.site.url + v.site.rebased(target)
 	}
 	req, err := http.NewRequestWithContext(v.site.t.Context(), method, target, strings.NewReader(body))
 	require.NoError(v.site.t, err)
@@ -375,9 +377,27 @@ func (v *visitor) send(method, target, body string, headers ...header) answer {
 	require.NoError(v.site.t, err)
 	proxied := v.client.Transport != nil && (req.URL.Scheme == "http" || !strings.HasPrefix(req.URL.Path, "/auth/"))
 	if !proxied { // else the answer is the proxy's or an app's
-		require.NoError(v.site.t, conforms(req, res.StatusCode, res.Header, string(raw)), "the answer to %s %s is not as documented", method, target)
+		require.NoError(v.site.t, conforms(v.site.documented(req), res.StatusCode, res.Header, string(raw)), "the answer to %s %s is not as documented", method, target)
 	}
 	return answer{t: v.site.t, status: res.StatusCode, header: res.Header, body: string(raw)}
+}
+
+// rebased returns a path that a test writes, below the site's base.
+func (s *site) rebased(path string) string {
+	if below, ok := strings.CutPrefix(path, "/auth"); ok && s.base != "/auth" && (below == "" || strings.ContainsAny(below[:1], "/?")) {
+		return s.base + below
+	}
+	return path
+}
+
+// documented returns a request as the document writes its path.
+func (s *site) documented(req *http.Request) *http.Request {
+	if s.base == "/auth" || !strings.HasPrefix(req.URL.Path, s.base+"/") {
+		return req
+	}
+	req = req.Clone(req.Context())
+	req.URL.Path = "/auth" + strings.TrimPrefix(req.URL.Path, s.base)
+	return req
 }
 
 // cookie returns a cookie that the browser holds for the site, "" if there is none.

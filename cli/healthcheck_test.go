@@ -26,3 +26,15 @@ func TestHealthcheckOfAFailingDatabase(t *testing.T) {
 	require.NoError(t, openDatabase(t, m).Query(t.Context()).Migrator().DropTable("identities"))
 	require.Contains(t, m.Refuse("", "healthcheck"), "503 Service Unavailable")
 }
+
+func TestCommandsAtAnotherBasePath(t *testing.T) {
+	for given, base := range map[string]string{"/": "", "/id": "/id", "": "/auth"} {
+		m := kit.NewMachine(t)
+		m.Env = append(m.Env, "LISTEN=", "PORT="+kit.FreePort(t), "BASE_PATH="+given)
+		s := m.Start()
+		require.Contains(t, s.Setup, s.URL+base+"/registration?setup=", "an empty variable counts as unset")
+		require.Equal(t, "ready\n", m.Do("", "healthcheck"))
+		require.Contains(t, m.Do("", "check"), "ready at "+s.URL)
+		s.Stop()
+	}
+}

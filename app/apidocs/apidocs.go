@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,19 +23,36 @@ import (
 	"latchkey/views"
 )
 
+// written is the document as it is at the default of BASE_PATH.
+//
 //go:embed openapi.json
-var document []byte
+var written []byte
+
+// writtenBase is how paths begin in it.
+var writtenBase = regexp.MustCompile(`/auth\b/?`)
+
+// at returns the document with the paths as they are below a base.
+func at(base route.Base) []byte {
+	return writtenBase.ReplaceAllFunc(written, func(found []byte) []byte {
+		if base == "" || found[len(found)-1] == '/' {
+			return []byte(base.Path(route.HomeSlash))
+		}
+		return []byte(base)
+	})
+}
 
 // Handler answers with the document.
 type Handler struct {
 	*web.Site
-	page assets.File
+	document []byte
+	page     assets.File
 }
 
 // New returns a Handler, after making the page. Of all pages it alone is compressed: it is long, and
 // holds neither a secret nor anything that a request says, which together could be guessed from the
 // length (BREACH).
 func New(site *web.Site, files *assets.Files) (*Handler, error) {
+	document := at(site.Base)
 	p, err := readDocs(document)
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
@@ -46,12 +64,12 @@ func New(site *web.Site, files *assets.Files) (*Handler, error) {
 		return nil, fmt.Errorf("show the OpenAPI document: %w", err)
 	}
 	file, err := assets.NewFile("text/html; charset=utf-8", page.Bytes())
-	return &Handler{site, file}, err
+	return &Handler{site, document, file}, err
 }
 
 // Document answers GET /auth/openapi.json.
 func (h *Handler) Document(c *gin.Context) {
-	c.Data(http.StatusOK, "application/json; charset=utf-8", document)
+	c.Data(http.StatusOK, "application/json; charset=utf-8", h.document)
 }
 
 // Page answers GET /auth/docs: the same document for reading.

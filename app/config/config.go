@@ -31,6 +31,7 @@ type Config struct {
 	Port        uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN overrides it." group:"Server"`
 	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: ${default}." group:"Server"`
 	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host at which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
+	BasePath    string `env:"BASE_PATH" default:"/auth" placeholder:"PATH" help:"Path below which everything is served; / for the root of the host. Default: ${default}." group:"Server"`
 
 	SecretKey     string `env:"SECRET_KEY" placeholder:"KEY" help:"Key that seals the keys in the database, so that a copy of the database can't be used to forge anything. Create one with: openssl rand -base64 32. With several, separated by commas, the first seals and all of them open. Unset, the keys in the database are not sealed." group:"Server"`
 	SecretKeyFile string `env:"SECRET_KEY_FILE" placeholder:"FILE" help:"File that contains SECRET_KEY, one key per line." group:"Server"`
@@ -45,7 +46,7 @@ type Config struct {
 	LoginReturnURL     string   `env:"LOGIN_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing in without return_to. Default: the account page." group:"Apps"`
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
-	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy calls /auth/verify, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
+	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
 	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Notify apps only at public addresses, not loopback, private or link-local ones." group:"Apps"`
 
@@ -136,7 +137,7 @@ func (c *Config) PasswordParams() password.Params {
 // immutable.
 type Settings struct {
 	Config
-	BasePath       route.Base // prefix of all paths
+	BasePath       route.Base // prefix of all paths; "" for the root
 	BaseOrigin     string     // of BASE_URL; "" while it is unset
 	Issuer         string     // of logout tokens: BaseOrigin, or where this machine reaches the server
 	HTTPS          bool       // browsers reach the server by https
@@ -148,8 +149,8 @@ type Settings struct {
 	SecretKeys     []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
 }
 
-// basePath is the prefix of Latchkey's paths on its host, which it can share with apps.
-const basePath route.Base = "/auth"
+// basePath allows the characters that neither a URL nor a page nor a script has to escape (RFC 3986 §2.3).
+var basePath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
@@ -169,17 +170,21 @@ func trimmed(list []string) (entries []string) {
 // Parse returns the settings, or an error that names the first invalid one.
 func (c Config) Parse() (*Settings, error) {
 	c.TrustedProxies, c.AllowedReturnURLs, c.CORSAllowedOrigins = trimmed(c.TrustedProxies), trimmed(c.AllowedReturnURLs), trimmed(c.CORSAllowedOrigins)
-	s := &Settings{Config: c, BasePath: basePath}
+	s := &Settings{Config: c}
 	if err := checkAddress(c.Address()); err != nil {
 		return nil, fmt.Errorf("LISTEN is %q: give it as HOST:PORT, such as localhost:8080", c.Listen)
 	}
 	if c.MetricsListen != "" && checkAddress(c.MetricsListen) != nil {
 		return nil, fmt.Errorf("METRICS_LISTEN is %q: give it as HOST:PORT, such as localhost:9464", c.MetricsListen)
 	}
+	var err error
+	if s.BasePath, err = parseBasePath(c.BasePath); err != nil {
+		return nil, fmt.Errorf("BASE_PATH is %q: %w", c.BasePath, err)
+	}
 	if c.BaseURL != "" {
 		u, err := parseOrigin(strings.TrimSuffix(c.BaseURL, "/"))
 		if err != nil {
-			return nil, fmt.Errorf("BASE_URL is %q: %w", c.BaseURL, err)
+			return nil, fmt.Errorf("BASE_URL is %q: %w; a path goes into BASE_PATH", c.BaseURL, err)
 		}
 		s.BaseOrigin, s.HTTPS = u.String(), u.Scheme == "https"
 		if !Covers(c.CookieDomain, u.Hostname()) {
@@ -201,7 +206,6 @@ func (c Config) Parse() (*Settings, error) {
 			return nil, fmt.Errorf("CORS_ALLOWED_ORIGINS has %q: %w", origin, err)
 		}
 	}
-	var err error
 	if s.SecretKeys, err = c.parseSecretKeys(); err != nil {
 		return nil, err
 	}
@@ -274,6 +278,18 @@ func (c Config) Parse() (*Settings, error) {
 		s.ClearSiteData = c.ClearSiteData
 	}
 	return s, nil
+}
+
+// parseBasePath turns BASE_PATH into what each path begins with. The root has to be written as "/": an empty
+// variable counts as an unset one, so that "" would mean the root in one place and the default in another.
+func parseBasePath(raw string) (route.Base, error) {
+	if raw == "/" {
+		return "", nil
+	}
+	if !basePath.MatchString(raw) || slices.ContainsFunc(strings.Split(raw, "/"), func(s string) bool { return s == "." || s == ".." }) {
+		return "", errors.New("give a path such as /auth, of letters, digits and - . _ ~ without a slash at the end, or / for the root")
+	}
+	return route.Base(raw), nil
 }
 
 func checkAddress(address string) error {

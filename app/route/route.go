@@ -5,6 +5,7 @@ package route
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -133,6 +134,14 @@ func (b Base) Path(r *Route, params ...string) string {
 		}
 	}
 	return strings.Join(parts, "/")
+}
+
+// Routes returns the routes that there are at this base: at the root, Home is HomeSlash.
+func (b Base) Routes() []*Route {
+	if b != "" {
+		return All
+	}
+	return slices.DeleteFunc(slices.Clone(All), func(r *Route) bool { return r == Home })
 }
 
 // ReturningTo returns the path of a page with a return_to, "" for none.

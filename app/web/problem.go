@@ -123,7 +123,7 @@ func (s *Site) Fail(c *gin.Context, err error) {
 // can still sign out. Otherwise it returns "".
 func (s *Site) retryURI(c *gin.Context, p *Problem) string {
 	uri := c.Request.URL.RequestURI()
-	if p.Code != http.StatusServiceUnavailable || c.Request.Method != http.MethodGet || !strings.HasPrefix(uri, s.Path(route.HomeSlash)) {
+	if p.Code != http.StatusServiceUnavailable || c.Request.Method != http.MethodGet || !strings.HasPrefix(uri, s.Path(route.HomeSlash)) || strings.HasPrefix(uri, "//") {
 		return "" // "//host" would lead to another site
 	}
 	return uri

@@ -46,7 +46,7 @@ func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page v
 	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
 		Writes: background.NewQueue(log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"), crossOrigin: http.NewCrossOriginProtection()}
-	for _, r := range slices.Backward(route.All) { // of several methods of a path, the first counts
+	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
 		s.routes[s.Path(r)] = r
 	}
 	trusted := settings.CORSAllowedOrigins

@@ -82,7 +82,7 @@ func (r *report) requestSeen(ctx context.Context, client *http.Client, path, ori
 	case res.status == http.StatusForbidden:
 		r.fail("BASE_URL", "%s leads to a Latchkey with another database, or whose clock is minutes off – check with the server's settings", origin)
 	case res.status != http.StatusOK || json.Unmarshal(res.body, &seen) != nil || seen.Time.IsZero():
-		r.fail("BASE_URL", "%s answers %d for %s, not as Latchkey of this version does – have the proxy pass /auth/ to it, paths unchanged", origin, res.status, path)
+		r.fail("BASE_URL", "%s answers %d for %s, not as Latchkey of this version does – have the proxy pass everything below BASE_PATH to it, paths unchanged", origin, res.status, path)
 	default:
 		ok = true
 	}

@@ -52,6 +52,17 @@ func NewSQLiteMachine(t testing.TB) *Machine {
 // DatabaseFile returns the path of the SQLite file.
 func (m *Machine) DatabaseFile() string { return strings.TrimPrefix(m.DatabaseURL, "sqlite:") }
 
+// basePath is what the paths of the server begin with.
+func (m *Machine) basePath() string {
+	base := "/auth"
+	for _, variable := range m.Env {
+		if value, ok := strings.CutPrefix(variable, "BASE_PATH="); ok && value != "" {
+			base = strings.TrimSuffix(value, "/")
+		}
+	}
+	return base
+}
+
 // Command returns a command that runs the program.
 func (m *Machine) Command(args ...string) *exec.Cmd {
 	m.t.Helper()

@@ -42,7 +42,7 @@ func (m *Machine) Launch(cmd *exec.Cmd) *Server {
 	}
 	s.Await("its address", func() bool { return printed() != nil })
 	s.URL = printed()[1]
-	s.Await("ready", func() bool { return s.Get("/auth/health/ready", "").Status == http.StatusOK })
+	s.Await("ready", func() bool { return s.Get(m.basePath()+"/health/ready", "").Status == http.StatusOK })
 	found := printed() // all of it: the announcement is complete before a request is answered
 	require.NotNil(m.t, found)
 	s.Stdout, s.Setup = found[0], found[2]
