@@ -25,6 +25,33 @@ document.addEventListener("submit", (event) => {
 	leave();
 });
 
+// What follows the # of an address reaches no server, but a browser keeps it over redirects. With it, the
+// way on from a sign-in page ends where the person wanted to go.
+for (const way of document.querySelectorAll("form[data-onward]")) way.action += location.hash;
+for (const way of document.querySelectorAll("a[data-onward]")) way.href += location.hash;
+
+// A sign-in page goes on when another tab has signed in.
+if (document.querySelector("form[data-join]")) {
+	const tabs = new BroadcastChannel("latchkey sign-in");
+	const join = async () => {
+		try {
+			const answer = await fetch("{{whoami}}", json);
+			const sending = performance.now() - sentAt < resendAfter;
+			if (answer.ok && !sending) location.reload(); // the server leads on from here
+		} catch {} // it can't be reached
+	};
+	document.addEventListener("submit", () => tabs.postMessage("sent"));
+	tabs.addEventListener("message", () => {
+		for (const wait of [500, 1000, 2000, 4000, 8000]) setTimeout(join, wait);
+	});
+	document.addEventListener("visibilitychange", () => {
+		if (document.visibilityState === "visible") join();
+	});
+	addEventListener("pageshow", ({ persisted }) => {
+		if (persisted) join();
+	});
+}
+
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
 	link.setAttribute("aria-busy", "true");

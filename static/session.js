@@ -1,8 +1,25 @@
 // Latchkey's session.js, for any page on the same site: the page learns within a second that its
 // session has ended, whatever ended it. docs/session-js.md says what attributes and events mean.
 (() => {
-	const { dataset, src } = document.currentScript;
-	const url = (path) => new URL(path, src).href;
+	// An element with the name of one of document's members hides it, as <img name="currentScript"> does,
+	// and one with such an id hides what window inherits. Nothing hides what the prototypes have.
+	const of = (name) => Reflect.get(Document.prototype, name, document);
+	const { addEventListener, dispatchEvent } = EventTarget.prototype;
+	const on = (target, type, listener) => addEventListener.call(target, type, listener);
+
+	const { dataset, src } = of("currentScript");
+	const url = (path) => new URL(path, "{{base-url}}" || src).href;
+
+	// target returns where an attribute leads. A <base> element doesn't change that, and no URL runs a script.
+	function target(attribute) {
+		if (!dataset[attribute]) return;
+		const { protocol, href } = new URL(dataset[attribute], location.href);
+		if (protocol === "https:" || protocol === "http:") return href;
+		console.error(`session.js leads to https and http addresses only, not ${protocol}`);
+	}
+	const signedOutURL = target("signedOutUrl") ?? url("{{signed-out}}");
+	const newLoginURL = target("newLoginUrl");
+
 	const shortest = 1000, longest = 60_000; // between two tries, in milliseconds
 
 	// The id of the session whose page this is; "" for a page that is nobody's, undefined until known.
@@ -45,12 +62,12 @@
 		release();
 		session = "";
 		const news = new CustomEvent("latchkey:signed-out", { cancelable: true, detail: { reason: why } });
-		if (!document.dispatchEvent(news) || "stay" in dataset) {
+		if (!dispatchEvent.call(document, news) || "stay" in dataset) {
 			hide(false);
 		} else if (why !== "new_login") {
 			hide(true);
-			location.replace(dataset.signedOutUrl ?? url("{{signed-out}}"));
-		} else if (!stale || dataset.newLoginUrl) {
+			location.replace(signedOutURL);
+		} else if (!stale || newLoginURL) {
 			hide(true);
 			renew();
 		}
@@ -58,12 +75,12 @@
 
 	// renew loads the page anew, for whoever is signed in now.
 	function renew() {
-		if (dataset.newLoginUrl) location.replace(dataset.newLoginUrl);
+		if (newLoginURL) location.replace(newLoginURL);
 		else location.reload();
 	}
 
 	function hide(hidden) {
-		if ("hide" in dataset) document.documentElement.style.visibility = hidden ? "hidden" : "";
+		if ("hide" in dataset) of("documentElement").style.visibility = hidden ? "hidden" : "";
 	}
 
 	// Tabs of one origin tell each other whose page they show, and what the server has said. News are
@@ -134,7 +151,7 @@
 	let away = false; // hidden by another page, for the back button; visibilitychange comes after that
 
 	function listen() {
-		const shown = document.visibilityState === "visible";
+		const shown = of("visibilityState") === "visible";
 		if (!session || leading || away) return;
 		if (navigator.locks) take(shown);
 		else if (shown) connect();
@@ -181,12 +198,12 @@
 		listen();
 	}
 
-	document.addEventListener("visibilitychange", () => {
+	on(document, "visibilitychange", () => {
 		listen();
-		if (document.visibilityState === "visible") check();
+		if (of("visibilityState") === "visible") check();
 	});
 	// A page that has signed somebody in without being loaded anew says so.
-	document.addEventListener("latchkey:signed-in", () => {
+	on(document, "latchkey:signed-in", () => {
 		release();
 		session = undefined;
 		reason = "unknown";
@@ -194,13 +211,13 @@
 	});
 	// What the back button may bring back as it was lets go of everything, which else would keep the
 	// browser from doing so, and is shown again when it is known to be good still.
-	addEventListener("pagehide", ({ persisted }) => {
+	on(window, "pagehide", ({ persisted }) => {
 		if (persisted && session) hide(true);
 		away = true;
 		release();
 		tabs.close();
 	});
-	addEventListener("pageshow", async ({ persisted }) => {
+	on(window, "pageshow", async ({ persisted }) => {
 		if (!persisted) return;
 		away = false;
 		talk();

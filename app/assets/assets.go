@@ -27,7 +27,8 @@ type Files struct {
 	files   map[string]File // by name, with the hash
 	page    views.Page      // with the files' URLs
 	docs    string          // URL of the style sheet that only the documentation has
-	session string          // name of session.js, with the hash
+	session File            // session.js for the pages of apps
+	tag     string          // its entity tag
 }
 
 // File is a file with its compressed form.
@@ -45,8 +46,13 @@ func Load(s *config.Settings) (*Files, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read an asset: %w", err)
 		}
+		if name == "session.js" {
+			if err := f.addForApps(body, s.BaseOrigin); err != nil {
+				return nil, err
+			}
+		}
 		if path.Ext(name) == ".js" {
-			body = f.withPaths(body)
+			body = f.fillIn(body, "")
 		}
 		url, err := f.add(name, body)
 		if err != nil {
@@ -87,12 +93,28 @@ var scriptPaths = map[string]*route.Route{
 	"{{whoami}}": route.Whoami, "{{events}}": route.Events, "{{signed-out}}": route.SignedOut, "{{create-logout-url}}": route.CreateLogoutURL,
 }
 
-// withPaths replaces the placeholders in a script.
-func (f *Files) withPaths(script []byte) []byte {
+// fillIn replaces the placeholders in a script. Without an origin, the script uses that of its own URL.
+func (f *Files) fillIn(script []byte, origin string) []byte {
+	script = bytes.ReplaceAll(script, []byte("{{base-url}}"), []byte(origin))
 	for name, r := range scriptPaths {
 		script = bytes.ReplaceAll(script, []byte(name), []byte(f.base.Path(r)))
 	}
 	return script
+}
+
+// addForApps registers the session.js for the pages of apps. It has the origin in it: what a page says is
+// the script's URL depends on its <base> element.
+func (f *Files) addForApps(script []byte, origin string) error {
+	body := f.fillIn(script, origin)
+	file, err := NewFile(contentTypes[".js"], body)
+	f.session, f.tag = file, `"`+hash(body)+`"`
+	return err
+}
+
+// hash identifies a version of a file.
+func hash(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:6])
 }
 
 // Page returns what every page shows, with the URLs of the files.
@@ -108,12 +130,8 @@ func (f *Files) add(name string, body []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	sum := sha256.Sum256(body)
-	hashed := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+	hashed := strings.TrimSuffix(name, ext) + "." + hash(body) + ext
 	f.files[hashed] = file
-	if name == "session.js" {
-		f.session = hashed
-	}
 	return f.base.Path(route.Static, hashed), nil
 }
 
@@ -162,20 +180,18 @@ func (h *Handler) Static(c *gin.Context) {
 	f.Send(c)
 }
 
-// SessionScript answers GET /auth/session.js: the same file as for our own pages, at a fixed URL for
-// the pages of apps.
+// SessionScript answers GET /auth/session.js: session.js at a fixed URL, for the pages of apps.
 func (h *Handler) SessionScript(c *gin.Context) {
-	tag := `"` + strings.Split(h.files.session, ".")[1] + `"` // the hash
 	c.Header("Cache-Control", "public, max-age=300")
-	c.Header("ETag", tag)
+	c.Header("ETag", h.files.tag)
 	// It contains no secrets, and Chromium doesn't treat two ports of 127.0.0.1 as the same site.
 	c.Header("Cross-Origin-Resource-Policy", "cross-origin")
-	if matchesTag(c.Request, tag) {
+	if matchesTag(c.Request, h.files.tag) {
 		c.Header("Vary", "Accept-Encoding")
 		c.Status(http.StatusNotModified)
 		return
 	}
-	h.files.files[h.files.session].Send(c)
+	h.files.session.Send(c)
 }
 
 // matchesTag reports whether the client has the version with that tag: RFC 9110 §13.1.2.

@@ -63,7 +63,7 @@ type Config struct {
 	MaxSessions      int           `env:"MAX_SESSIONS" default:"200" placeholder:"N" help:"How many active sessions a person may have; one more ends the oldest. Default: ${default}." group:"Sessions"`
 	ConfirmAfter     time.Duration `env:"CONFIRM_AFTER" default:"15m" help:"How recent a sign-in must be to end other sessions; after that, the password is required first. Default: ${default}." group:"Sessions"`
 	SessionRetention time.Duration `env:"SESSION_RETENTION" default:"2160h" help:"How long a session is kept after it has ended, and how far back recent activity goes. Default: ${default}." group:"Sessions"`
-	ClearSiteData    string        `env:"CLEAR_SITE_DATA" default:"auto" placeholder:"VALUE" help:"Clear-Site-Data header after a sign-out, such as '\"cache\", \"storage\"'; 'off' for none. Default: \"cache\" when BASE_URL is https." group:"Sessions"`
+	ClearSiteData    string        `env:"CLEAR_SITE_DATA" default:"off" placeholder:"VALUE" help:"Clear-Site-Data header after a sign-out, such as '\"storage\"'. With \"cache\", a sign-out can take seconds. Default: ${default}." group:"Sessions"`
 
 	SiteName   string `env:"SITE_NAME" default:"Latchkey" placeholder:"NAME" help:"Name on the pages. Default: ${default}." group:"Look"`
 	SiteLogo   string `env:"SITE_LOGO" placeholder:"FILE" help:"Picture above the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB." group:"Look"`
@@ -269,9 +269,7 @@ func (c Config) Parse() (*Settings, error) {
 		}
 	}
 	switch {
-	case c.ClearSiteData == "auto" && s.HTTPS:
-		s.ClearSiteData = `"cache"`
-	case c.ClearSiteData == "auto" || c.ClearSiteData == "off":
+	case c.ClearSiteData == "off":
 	case !clearSiteData.MatchString(c.ClearSiteData):
 		return nil, fmt.Errorf(`CLEAR_SITE_DATA is %q: give types in quotes, such as "cache", "storage", or off`, c.ClearSiteData)
 	default:
