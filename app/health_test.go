@@ -24,6 +24,11 @@ func TestOnlyTheKeyOfTheDatabaseShowsHowARequestIsSeen(t *testing.T) {
 	require.Equal(t, "203.0.113.9", seen.text("client"))
 	require.Equal(t, "203.0.113.9", seen.text("forwarded_for"))
 	require.Equal(t, "https", seen.text("forwarded_proto"))
+	require.Equal(t, "X-Forwarded-For", seen.text("client_header"))
+	require.Empty(t, seen.text("client_problem"))
+	seen = v.get("/auth/health/request", token(key, now), with("X-Forwarded-For", "203.0.113.9, x"))
+	require.Equal(t, "127.0.0.1", seen.text("client"))
+	require.Contains(t, seen.text("client_problem"), `"x"`)
 
 	v.get("/auth/health/request").requireError(http.StatusForbidden, "")
 	for why, sent := range map[string]header{

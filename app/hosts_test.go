@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,10 +116,49 @@ func TestClientIsTheLastAddressThatAProxyWasNotTrustedWith(t *testing.T) {
 	for sent, want := range map[string]string{
 		"": "127.0.0.1", "203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1": "203.0.113.1", "6.6.6.6, 203.0.113.1, 10.1.2.3": "203.0.113.1",
 		"127.0.0.1, 203.0.113.1": "203.0.113.1", "10.0.0.1, 10.0.0.2": "10.0.0.1", "2001:db8::1": "2001:db8::1", "x": "127.0.0.1",
+		"203.0.113.7:5678": "203.0.113.7", "[2001:db8::1]:443": "2001:db8::1", "fe80::1%eth0": "fe80::1",
 		"203.0.113.1, x": "127.0.0.1", "<script>": "127.0.0.1", strings.Repeat("6.6.6.6,", 1000) + "203.0.113.1": "203.0.113.1",
 	} {
 		res := site.visitor().tryLogin("ada@example.com", goodPassword, with("X-Forwarded-For", sent))
 		require.Equal(t, http.StatusOK, res.status, res.body)
 		require.Equal(t, want, res.text("session.devices.0.ip_address"), "%.50q", sent)
 	}
+}
+
+func TestOneSettingNamesTheHeaderWithTheClient(t *testing.T) {
+	claims := func(own string) header {
+		return func(h http.Header) {
+			h.Set("X-Forwarded-For", "203.0.113.1")
+			h.Set("Forwarded", "for=203.0.113.1")
+			h.Set("X-Real-IP", "203.0.113.1")
+			name, value, _ := strings.Cut(own, ": ")
+			h.Set(name, value)
+		}
+	}
+	for name, own := range map[string]string{
+		"": "X-Forwarded-For: 203.0.113.7:5678", "forwarded": `Forwarded: for="203.0.113.7:5678";proto=https`, "x-real-ip": "X-Real-IP: 203.0.113.7",
+	} {
+		site := newSite(t, func(c *config.Config) {
+			c.TrustedProxies, c.ClientIPHeader = []string{"127.0.0.1"}, cmp.Or(name, c.ClientIPHeader)
+		})
+		site.register("ada@example.com")
+		v := site.visitor()
+		require.Equal(t, "203.0.113.7", v.tryLogin("ada@example.com", goodPassword, claims(own)).text("session.devices.0.ip_address"), own)
+		require.Contains(t, site.log.String(), `"client":"203.0.113.7"`)
+		require.NotContains(t, site.log.String(), "203.0.113.1\"")
+		require.NotContains(t, site.log.String(), "a proxy doesn't give")
+
+		v.lockOut("ada@example.com", claims(own))
+		require.Equal(t, http.StatusOK, v.tryLogin("ada@example.com", goodPassword, claims(strings.Replace(own, "113.7", "113.8", 1))).status, "another client")
+	}
+}
+
+func TestAProxyThatGivesNoAddressIsInTheLogOnce(t *testing.T) {
+	site := newSite(t, behindProxy)
+	site.register("ada@example.com")
+	for range 3 {
+		require.Equal(t, "127.0.0.1", site.visitor().tryLogin("ada@example.com", goodPassword, from("203.0.113.7, unknown")).text("session.devices.0.ip_address"))
+	}
+	const warning = `"level":"WARN","msg":"a proxy doesn't give the client's address: its clients count as one and are throttled together","error":"127.0.0.1 has sent \"unknown\" as X-Forwarded-For: it hides the client's address"`
+	require.Equal(t, 1, strings.Count(site.log.String(), warning), site.log.String())
 }

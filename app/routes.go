@@ -66,10 +66,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // only one, so that a proxy need overwrite only one
-	if err := engine.SetTrustedProxies(site.Config.TrustedProxies); err != nil {
-		return nil, err
-	}
+	engine.ForwardedByClientIP = false // web.Site.ClientIP knows better
 	if a.metrics != nil {
 		engine.Use(a.withMetrics)
 	}

@@ -117,12 +117,12 @@ func TestArrowsPointDownwards(t *testing.T) {
 	require.Equal(t, []string{"db"}, ours(all["models"].Imports))
 	require.Empty(t, ours(all["db"].Imports))
 	require.Equal(t, []string{"app/route"}, ours(all["views"].Imports))
-	for _, leaf := range []string{"app/route", "app/outage", "app/password", "app/returnto", "app/background"} {
+	for _, leaf := range []string{"app/route", "app/outage", "app/password", "app/returnto", "app/background", "app/clientaddr"} {
 		require.Contains(t, all, leaf)
 		require.Empty(t, ours(all[leaf].Imports), "%s stands alone", leaf)
 	}
 	for _, name := range []string{"app/authn", "app/keys", "app/config", "app/activity", "app/outbox", "models", "db",
-		"app/password", "app/returnto", "app/backchannel", "app/metrics", "app/tracing", "app/access", "app/outage", "app/background", "app/route"} {
+		"app/password", "app/returnto", "app/backchannel", "app/metrics", "app/tracing", "app/access", "app/outage", "app/background", "app/route", "app/clientaddr"} {
 		require.Contains(t, all, name)
 		require.Empty(t, anyBelow(all[name].Deps, ginNames...), "%s needs no HTTP framework", name)
 	}

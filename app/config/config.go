@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"latchkey/app/access"
+	"latchkey/app/clientaddr"
 	"latchkey/app/password"
 	"latchkey/app/returnto"
 	"latchkey/app/route"
@@ -37,6 +38,7 @@ type Config struct {
 	SecretKeyFile string `env:"SECRET_KEY_FILE" placeholder:"FILE" help:"File that contains SECRET_KEY, one key per line." group:"Server"`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are trusted, separated by commas." group:"Server"`
+	ClientIPHeader string   `env:"CLIENT_IP_HEADER" default:"X-Forwarded-For" placeholder:"HEADER" help:"Header in which those proxies give the address of the client: X-Forwarded-For, Forwarded or X-Real-IP. The other two are ignored. Default: ${default}." group:"Server"`
 	MetricsListen  string   `env:"METRICS_LISTEN" placeholder:"ADDRESS" help:"Address on which Prometheus reads /metrics, as HOST:PORT. Keep it on loopback, such as localhost:9464: anyone who can reach it can read them. Unset, metrics are off." group:"Server"`
 	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error. Default: ${default}." group:"Server"`
 	Dev            bool     `env:"DEV" help:"Development mode: error responses contain the internal cause. Never use it on a server that others can reach." group:"Server"`
@@ -137,16 +139,16 @@ func (c *Config) PasswordParams() password.Params {
 // immutable.
 type Settings struct {
 	Config
-	BasePath       route.Base // prefix of all paths; "" for the root
-	BaseOrigin     string     // of BASE_URL; "" while it is unset
-	Issuer         string     // of logout tokens: BaseOrigin, or where this machine reaches the server
-	HTTPS          bool       // browsers reach the server by https
-	Returns        returnto.Rules
-	Access         access.Rules
-	TrustedProxies []netip.Prefix
-	ClearSiteData  string // the header's value; "" for none
-	Logo           []byte
-	SecretKeys     []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
+	BasePath      route.Base // prefix of all paths; "" for the root
+	BaseOrigin    string     // of BASE_URL; "" while it is unset
+	Issuer        string     // of logout tokens: BaseOrigin, or where this machine reaches the server
+	HTTPS         bool       // browsers reach the server by https
+	Returns       returnto.Rules
+	Access        access.Rules
+	Clients       clientaddr.Resolver // of TRUSTED_PROXIES and CLIENT_IP_HEADER
+	ClearSiteData string              // the header's value; "" for none
+	Logo          []byte
+	SecretKeys    []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
 }
 
 // basePath allows the characters that neither a URL nor a page nor a script has to escape (RFC 3986 §2.3).
@@ -199,8 +201,13 @@ func (c Config) Parse() (*Settings, error) {
 		if err != nil {
 			return nil, fmt.Errorf("TRUSTED_PROXIES has %q: give addresses or CIDR ranges, such as 127.0.0.1 or 10.0.0.0/8", proxy)
 		}
-		s.TrustedProxies = append(s.TrustedProxies, prefix)
+		s.Clients.Trusted = append(s.Clients.Trusted, prefix)
 	}
+	known := slices.IndexFunc(clientaddr.Headers, func(name string) bool { return strings.EqualFold(name, c.ClientIPHeader) })
+	if known < 0 {
+		return nil, fmt.Errorf("CLIENT_IP_HEADER is %q: it must be %s", c.ClientIPHeader, inList(clientaddr.Headers))
+	}
+	s.Clients.Header = clientaddr.Headers[known]
 	for _, origin := range c.CORSAllowedOrigins {
 		if _, err := parseOrigin(origin); err != nil {
 			return nil, fmt.Errorf("CORS_ALLOWED_ORIGINS has %q: %w", origin, err)
@@ -325,11 +332,24 @@ func parseOrigin(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// parsePrefix parses an address or a CIDR range. IPv4 ranges in IPv6 notation become plain ones, since
+// addresses are compared in that form.
 func parsePrefix(raw string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(raw); err == nil {
+		addr = addr.Unmap()
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	return netip.ParsePrefix(raw)
+	prefix, err := netip.ParsePrefix(raw)
+	if err == nil && prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+	}
+	return prefix, err
+}
+
+// inList writes names as in a sentence: "a, b or c".
+func inList(names []string) string {
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // checkTarget accepts what an operator may choose as a destination: any path here, any URL, as

@@ -3,14 +3,15 @@ package health
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"latchkey/app/clientaddr"
 	"latchkey/app/keys"
 	"latchkey/app/web"
 	"latchkey/models"
@@ -64,9 +65,11 @@ type Seen struct {
 	Peer           string    `json:"peer"`            // address of the connection
 	Trusted        bool      `json:"trusted"`         // the peer is in TRUSTED_PROXIES
 	Client         string    `json:"client"`          // client address that the server assumes
-	Host           string    `json:"host"`            // header, and so on
-	ForwardedFor   string    `json:"forwarded_for"`   //
-	ForwardedProto string    `json:"forwarded_proto"` //
+	ClientHeader   string    `json:"client_header"`   // where a proxy gives that: CLIENT_IP_HEADER
+	ForwardedFor   string    `json:"forwarded_for"`   // its value
+	ClientProblem  string    `json:"client_problem"`  // why the server can't use that; "" if it can
+	Host           string    `json:"host"`            // header
+	ForwardedProto string    `json:"forwarded_proto"` // header
 	BaseURL        string    `json:"base_url"`        // of the server
 	Time           time.Time `json:"time"`            // by the server's clock
 }
@@ -93,15 +96,16 @@ func (h *Handler) Request(c *gin.Context) {
 		h.Fail(c, &web.Problem{Code: http.StatusForbidden, Reason: "Only 'latchkey check' can use this: it has the key."})
 		return
 	}
-	peer, _, err := net.SplitHostPort(c.Request.RemoteAddr)
-	if err != nil {
-		peer = c.Request.RemoteAddr
+	seen := Seen{
+		Peer: clientaddr.Peer(c.Request.RemoteAddr).String(), Trusted: h.FromTrustedProxy(c.Request),
+		ClientHeader: h.Clients.Header, ForwardedFor: strings.Join(c.Request.Header.Values(h.Clients.Header), ", "),
+		Host: c.Request.Host, ForwardedProto: c.GetHeader("X-Forwarded-Proto"), BaseURL: h.BaseOrigin, Time: h.Now().UTC(),
 	}
-	c.JSON(http.StatusOK, Seen{
-		Peer: peer, Trusted: h.FromTrustedProxy(c.Request), Client: c.ClientIP(), Host: c.Request.Host,
-		ForwardedFor: c.GetHeader("X-Forwarded-For"), ForwardedProto: c.GetHeader("X-Forwarded-Proto"),
-		BaseURL: h.BaseOrigin, Time: h.Now().UTC(),
-	})
+	var err error
+	if seen.Client, err = h.Clients.Client(c.Request.RemoteAddr, c.Request.Header); err != nil {
+		seen.ClientProblem = err.Error()
+	}
+	c.JSON(http.StatusOK, seen)
 }
 
 func (h *Handler) maySee(token string) bool {

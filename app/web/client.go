@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/authn"
+	"latchkey/app/clientaddr"
 )
 
 // maxUserAgent is the number of bytes kept of a User-Agent header.
@@ -15,7 +16,21 @@ const maxUserAgent = 512
 
 // Client returns where a request comes from.
 func (s *Site) Client(c *gin.Context) authn.Client {
-	return authn.Client{IP: c.ClientIP(), UserAgent: Clip(c.Request.UserAgent(), maxUserAgent), Device: s.device(c), RequestID: RequestID(c)}
+	return authn.Client{IP: s.ClientIP(c.Request), UserAgent: Clip(c.Request.UserAgent(), maxUserAgent), Device: s.device(c), RequestID: RequestID(c)}
+}
+
+// ClientIP returns the address that a request comes from.
+func (s *Site) ClientIP(r *http.Request) string {
+	ip, err := s.Clients.Client(r.RemoteAddr, r.Header)
+	if err != nil {
+		s.clients.Report(r.Context(), err)
+	}
+	return ip
+}
+
+// FromTrustedProxy reports whether a request comes from one of TRUSTED_PROXIES.
+func (s *Site) FromTrustedProxy(r *http.Request) bool {
+	return len(s.Clients.Trusted) > 0 && s.Clients.Trusts(clientaddr.Peer(r.RemoteAddr))
 }
 
 // device returns the Device in the browser's cookie, nil for none.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -49,7 +48,7 @@ func (s *Site) WithRequestLog(c *gin.Context) {
 	s.Log.LogAttrs(c.Request.Context(), level, "request",
 		slog.String("method", c.Request.Method), slog.String("path", Clip(c.Request.URL.Path, maxLoggedPath)),
 		slog.Int("status", status), slog.Float64("took_ms", float64(time.Since(start).Microseconds())/1000),
-		slog.String("client", c.ClientIP()), slog.String("request", id))
+		slog.String("client", s.ClientIP(c.Request)), slog.String("request", id))
 }
 
 // maxLoggedPath keeps a client from filling the log with one request.
@@ -134,19 +133,6 @@ func (s *Site) Origin(c *gin.Context) string {
 		scheme = "https"
 	}
 	return scheme + "://" + c.Request.Host
-}
-
-// FromTrustedProxy reports whether a request comes from one of TRUSTED_PROXIES.
-func (s *Site) FromTrustedProxy(r *http.Request) bool {
-	if len(s.TrustedProxies) == 0 {
-		return false
-	}
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	addr := remote.Addr().Unmap()
-	return slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // RequireKnownHost refuses unknown host names while BASE_URL is unset: the sender of a request must not

@@ -38,6 +38,7 @@ type Site struct {
 	page        views.Page              // what every page shows
 	routes      map[string]*route.Route // by gin's full path
 	database    *outage.Log
+	clients     *outage.Log // of addresses that proxies don't give
 	crossOrigin *http.CrossOriginProtection
 }
 
@@ -45,7 +46,8 @@ type Site struct {
 func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page views.Page, log *slog.Logger, now func() time.Time, traces *tracing.Tracer) (*Site, error) {
 	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
 		Writes: background.NewQueue(log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
-		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"), crossOrigin: http.NewCrossOriginProtection()}
+		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
+		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", ""), crossOrigin: http.NewCrossOriginProtection()}
 	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
 		s.routes[s.Path(r)] = r
 	}

@@ -191,6 +191,12 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	require.Contains(t, findings(t, m, listen), "passes on whatever a client sends as X-Forwarded-For")
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Del("X-Forwarded-For") })
 	require.Contains(t, findings(t, m, listen), "sends no X-Forwarded-For")
+	for _, hidden := range []string{"unknown", "x"} {
+		set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("X-Forwarded-For", hidden) })
+		require.Contains(t, findings(t, m, listen), fmt.Sprintf("FAIL proxy       all people count as one: 127.0.0.1 has sent %q as X-Forwarded-For", hidden))
+	}
+	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("X-Forwarded-For", "198.51.100.7:5678") })
+	require.Contains(t, findings(t, m, listen), "this machine is seen as 198.51.100.7")
 	set(func(p *httputil.ProxyRequest) {
 		correct(p)
 		p.Out.Header.Del("X-Forwarded-Proto")
@@ -201,6 +207,17 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	require.Contains(t, found, `warn proxy       it sends X-Forwarded-Proto ""`)
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.URL.Path = "/x" + p.Out.URL.Path })
 	require.Contains(t, findings(t, m, listen), "FAIL BASE_URL")
+	set(correct)
+
+	forwarded := start("--trusted-proxies=127.0.0.0/8,::1", "--client-ip-header=Forwarded")
+	require.Contains(t, findings(t, m, forwarded), "sends no Forwarded: all people")
+	set(func(p *httputil.ProxyRequest) {
+		correct(p)
+		p.Out.Header["Forwarded"] = p.In.Header["Forwarded"]
+	})
+	require.Contains(t, findings(t, m, forwarded), "passes on whatever a client sends as Forwarded")
+	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("Forwarded", `for="[2001:db8::1]:443"`) })
+	require.Contains(t, findings(t, m, forwarded), "this machine is seen as 2001:db8::1")
 	set(correct)
 
 	require.Contains(t, findings(t, m, start()), "which is not in TRUSTED_PROXIES")

@@ -12,20 +12,21 @@ import (
 	"strings"
 	"time"
 
+	"latchkey/app/clientaddr"
 	"latchkey/app/config"
 	"latchkey/app/health"
 	"latchkey/app/keys"
 	"latchkey/app/route"
 )
 
-const (
-	// forgedClient is an address that nobody has (RFC 5737). If the server believes that a request
-	// comes from there, it believes anybody.
-	forgedClient = "203.0.113.99"
-	// renewBefore is when a certificate should have been renewed: ACME clients do so a month before
-	// it expires.
-	renewBefore = 14 * 24 * time.Hour
-)
+// renewBefore is when a certificate should have been renewed: ACME clients do so a month before it expires.
+const renewBefore = 14 * 24 * time.Hour
+
+// forgedClients claim an address that nobody has (RFC 5737). If the server believes that a request comes
+// from there, it believes anybody.
+var forgedClients = map[string]string{
+	clientaddr.XForwardedFor: "203.0.113.99", clientaddr.Forwarded: "for=203.0.113.99", clientaddr.XRealIP: "203.0.113.99",
+}
 
 // checkRequests sends requests to the server, directly and by BASE_URL, and checks how it sees them. The
 // key is that of the database; known is false if that can't be read.
@@ -125,15 +126,7 @@ func (r *report) checkProxy(base string, seen health.Seen) {
 	if seen.BaseURL != base {
 		r.fail("BASE_URL", "it is %s here and %q at the server – check with the server's settings", base, seen.BaseURL)
 	}
-	changed := seen.ForwardedFor != forgedClient // something has replaced or dropped what was sent
-	switch {
-	case !seen.Trusted && (https || changed): // Latchkey itself speaks no TLS
-		r.fail("proxy", "requests come from %s, which is not in TRUSTED_PROXIES: all people count as one – set TRUSTED_PROXIES=%[1]s", seen.Peer)
-	case seen.Trusted && !changed:
-		r.fail("proxy", "%s passes on whatever a client sends as X-Forwarded-For – have it set that to the address of the client: docs/nginx.md", seen.Peer)
-	case seen.Trusted && seen.ForwardedFor == "":
-		r.fail("proxy", "%s sends no X-Forwarded-For: all people count as one – have it send the address of the client: docs/nginx.md", seen.Peer)
-	}
+	r.checkClient(https, seen)
 	if seen.Host != host {
 		r.warn("proxy", "it sends Host %q for %s – have it pass the Host header on", seen.Host, host)
 	}
@@ -142,6 +135,21 @@ func (r *report) checkProxy(base string, seen health.Seen) {
 	}
 	if r.failures == failures {
 		r.ok("BASE_URL", "%s leads here; this machine is seen as %s", base, seen.Client)
+	}
+}
+
+// checkClient compares the client's address as the server sees it with what was sent.
+func (r *report) checkClient(https bool, seen health.Seen) {
+	changed := seen.ForwardedFor != forgedClients[seen.ClientHeader] // something has replaced or dropped what was sent
+	switch {
+	case !seen.Trusted && (https || changed): // Latchkey itself speaks no TLS
+		r.fail("proxy", "requests come from %s, which is not in TRUSTED_PROXIES: all people count as one – set TRUSTED_PROXIES=%[1]s", seen.Peer)
+	case seen.Trusted && !changed:
+		r.fail("proxy", "%s passes on whatever a client sends as %s – have it set that to the address of the client, or set CLIENT_IP_HEADER to the header that it sets: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
+	case seen.Trusted && seen.ForwardedFor == "":
+		r.fail("proxy", "%s sends no %s: all people count as one – have it send the address of the client, or set CLIENT_IP_HEADER to the header that it sends: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
+	case seen.ClientProblem != "":
+		r.fail("proxy", "all people count as one: %s – have it send the address of the client, or set CLIENT_IP_HEADER to the header that has it: docs/behind-a-proxy.md", seen.ClientProblem)
 	}
 }
 
@@ -190,7 +198,9 @@ func get(ctx context.Context, client *http.Client, url, token string) (response,
 	req.Header.Set("Accept", "application/json")
 	if token != "" {
 		req.Header.Set(health.SeenHeader, token)
-		req.Header.Set("X-Forwarded-For", forgedClient)
+		for name, claim := range forgedClients {
+			req.Header.Set(name, claim)
+		}
 	}
 	res, err := client.Do(req)
 	if err != nil {
