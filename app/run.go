@@ -37,6 +37,7 @@ func (a *App) Run(ctx context.Context) {
 	running.Go(func() { a.outbox.Run(ctx) })
 	running.Go(func() { a.site.Ring.Run(ctx, a.site.Log) })
 	running.Go(func() { a.live.Run(ctx) })
+	running.Go(func() { a.site.Uses.Run(ctx) })
 	a.site.Writes.Run(ctx)
 }
 

@@ -6,10 +6,13 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
 
 	"latchkey/app/config"
 	"latchkey/models"
@@ -238,4 +241,37 @@ func TestWhoIsSignedInIsToldSo(t *testing.T) {
 	require.Equal(t, http.StatusOK, refresh.status)
 	require.Equal(t, true, refresh.field("refresh"))
 	require.Contains(t, ada.open("/auth/login?flow="+refresh.text("id")).body, "Confirm that it’s you")
+}
+
+// The first request after a while is often a page with many parts.
+func TestManyRequestsAtOnceRecordOneUse(t *testing.T) {
+	site := newSite(t)
+	site.register("ada@example.com")
+	token := site.apiToken("ada@example.com")
+	var updates atomic.Int64
+	require.NoError(t, site.db.Callback().Update().Before("gorm:update").Register("test:count", func(tx *gorm.DB) {
+		if tx.Statement.Table == "sessions" {
+			updates.Add(1)
+		}
+	}))
+	for round := range int64(3) {
+		site.clock.advance(3 * time.Minute)
+		var clients sync.WaitGroup
+		for range 64 {
+			clients.Go(func() {
+				for range 5 {
+					if res := site.visitor().get("/auth/sessions/whoami", with("X-Session-Token", token)); res.status != http.StatusOK {
+						t.Errorf("whoami answered %d", res.status)
+					}
+				}
+			})
+		}
+		clients.Wait()
+		require.Eventually(t, func() bool { return updates.Load() == round+1 }, 30*time.Second, time.Millisecond)
+		session, err := site.store.Sessions.ByToken(t.Context(), token)
+		require.NoError(t, err)
+		require.True(t, session.LastSeenAt.Equal(site.clock.Now()))
+	}
+	site.stop()
+	require.EqualValues(t, 3, updates.Load(), "nothing was left in the queue")
 }

@@ -330,17 +330,18 @@ func (s Sessions) AllActive(ctx context.Context, email string) ([]Session, error
 	return found, nil
 }
 
-// Seen records that a session was used at its LastSeenAt, and extends its expiry accordingly. It does nothing
-// if the session has ended or expired.
-func (s Sessions) Seen(ctx context.Context, session Session) error {
-	at := session.LastSeenAt.UTC().Truncate(time.Microsecond)
+// Seen records that a session was used at a time, and extends its expiry accordingly. session is as it was read
+// then: it does nothing if another use has been recorded since, or the session has ended or expired.
+func (s Sessions) Seen(ctx context.Context, session Session, at time.Time) error {
+	at = at.UTC().Truncate(time.Microsecond)
 	expires := at.Add(time.Duration(session.IdleSeconds) * time.Second)
 	if expires.After(session.LatestExpiresAt) {
 		expires = session.LatestExpiresAt
 	}
 	_, err := s.update(ctx, func(tx *db.Tx) (int, error) {
 		return gorm.G[Session](tx.DB).
-			Where("id = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at < ? AND "+aboveFloor, session.ID, s.now(), at).
+			Where("id = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at <= ? AND last_seen_at < ? AND "+aboveFloor,
+				session.ID, s.now(), session.LastSeenAt.UTC(), at).
 			Set(set("last_seen_at", at), set("expires_at", expires)).Update(ctx)
 	})
 	if err != nil {

@@ -185,8 +185,7 @@ func TestPagesOfSessionsBegunAtOneInstant(t *testing.T) {
 
 // seen notes a session's use at a time.
 func (w *world) seen(session models.Session, at time.Time) error {
-	session.LastSeenAt = at
-	return w.Sessions.Seen(w.t.Context(), session)
+	return w.Sessions.Seen(w.t.Context(), session, at)
 }
 
 // The note of the last use may wait in line behind the logout, and the idle time run out meanwhile.
@@ -268,6 +267,20 @@ func TestSeenNeverGoesBack(t *testing.T) {
 	require.NoError(t, w.seen(session, early))
 
 	require.True(t, late.Equal(w.stored(session).LastSeenAt))
+}
+
+// Several instances may see the same use of a session, or uses shortly after one another.
+func TestSeenIsWrittenOnceByThoseWhoHaveReadTheSame(t *testing.T) {
+	w := newWorld(t)
+	session := w.start(w.person("ada@example.com"))
+	first := w.now.Add(5 * time.Minute)
+
+	require.NoError(t, w.seen(session, first))
+	require.NoError(t, w.seen(session, first.Add(time.Second)))
+	require.True(t, first.Equal(w.stored(session).LastSeenAt))
+
+	require.NoError(t, w.seen(w.stored(session), first.Add(time.Second)))
+	require.True(t, first.Add(time.Second).Equal(w.stored(session).LastSeenAt))
 }
 
 func TestPruneInBatches(t *testing.T) {

@@ -119,8 +119,7 @@ func TestEndOfManyHoldsBeforeItIsSwept(t *testing.T) {
 			last := others[many-1]
 			require.Zero(t, w.count("sessions WHERE id = ? AND ended_at IS NOT NULL", last.ID), "it hasn't been swept")
 			w.now = w.now.Add(time.Second)
-			last.LastSeenAt = w.now
-			require.NoError(t, w.Sessions.Seen(t.Context(), last))
+			require.NoError(t, w.Sessions.Seen(t.Context(), last, w.now))
 			_, err := w.Sessions.Confirm(t.Context(), last, proof)
 			require.Error(t, err)
 			require.True(t, errors.Is(err, models.ErrNotFound) || errors.Is(err, models.ErrChanged), err)

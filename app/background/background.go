@@ -4,6 +4,7 @@ package background
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -64,6 +65,70 @@ func (q *Queue) flush(ctx context.Context) {
 func (q *Queue) do(ctx context.Context, write func(context.Context) error) {
 	if err := write(ctx); err != nil {
 		q.log.Error("background write failed", slog.Any("error", err))
+	}
+}
+
+// Uses is a queue of its own for one kind of write, of which one per key is enough: while it waits or runs, and
+// shortly after it, further ones of the key are dropped.
+type Uses[Key comparable] struct {
+	*Queue
+
+	mu              sync.Mutex
+	pending         map[Key]struct{}
+	recent, earlier map[Key]struct{} // keys written since turned, and in the period before
+	turned          time.Time
+}
+
+// recentFor is longer than a request can take from reading a row to enqueueing a write about it. A key is
+// remembered for up to twice as long.
+const recentFor = 10 * time.Second
+
+// NewUses returns an empty queue. Run does the writes.
+func NewUses[Key comparable](log *slog.Logger) *Uses[Key] {
+	return &Uses[Key]{Queue: NewQueue(log), pending: map[Key]struct{}{}, recent: map[Key]struct{}{}}
+}
+
+// Enqueue adds a write unless one of the key is pending or recent, or the queue is full. now is the time by the
+// caller's clock.
+func (u *Uses[Key]) Enqueue(key Key, now time.Time, write func(context.Context) error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.turn(now)
+	if u.known(key) {
+		return
+	}
+	queued := u.Queue.Enqueue(func(ctx context.Context) error {
+		defer u.done(key)
+		return write(ctx)
+	})
+	if queued {
+		u.pending[key] = struct{}{}
+	}
+}
+
+func (u *Uses[Key]) known(key Key) bool {
+	for _, keys := range []map[Key]struct{}{u.pending, u.recent, u.earlier} {
+		if _, ok := keys[key]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *Uses[Key]) done(key Key) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.pending, key)
+	u.recent[key] = struct{}{}
+}
+
+// turn forgets the keys that are no longer recent. A clock that has been set, either way, makes it forget all.
+func (u *Uses[Key]) turn(now time.Time) {
+	switch age := now.Sub(u.turned).Abs(); {
+	case age >= 2*recentFor:
+		u.earlier, u.recent, u.turned = nil, map[Key]struct{}{}, now
+	case age >= recentFor:
+		u.earlier, u.recent, u.turned = u.recent, map[Key]struct{}{}, now
 	}
 }
 

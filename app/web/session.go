@@ -138,16 +138,15 @@ func (s *Site) Active(c *gin.Context) (*models.Session, error) {
 // seenEvery is how far last_seen_at may lag behind; less if the session's idle timeout is short.
 const seenEvery = 2 * time.Minute
 
-// markSeen records the session's use in the background. If too many writes are waiting, it is left to the
-// next use.
+// markSeen records the session's use in the background, once however many requests see it. If too many writes
+// are waiting, it is left to the next use.
 func (s *Site) markSeen(session *models.Session, now time.Time) {
 	idle := time.Duration(session.IdleSeconds) * time.Second
 	if now.Sub(session.LastSeenAt) < min(seenEvery, idle/4) {
 		return
 	}
 	used := *session
-	used.LastSeenAt = now
-	s.Writes.Enqueue(func(ctx context.Context) error { return s.sessions.Seen(ctx, used) })
+	s.Uses.Enqueue(used.ID, now, func(ctx context.Context) error { return s.sessions.Seen(ctx, used, now) })
 }
 
 // SetSession sets the cookie of a session that has just got its token.

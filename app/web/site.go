@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gofrs/uuid/v5"
 
 	"latchkey/app/background"
 	"latchkey/app/config"
@@ -33,6 +34,9 @@ type Site struct {
 	Traces *tracing.Tracer // nil for none
 	// Writes runs the writes that no response waits for.
 	Writes *background.Queue
+	// Uses records when sessions were used, by their ids. It is apart from Writes, so that neither can crowd out
+	// the other.
+	Uses *background.Uses[uuid.UUID]
 
 	sessions    models.Sessions
 	page        views.Page              // what every page shows
@@ -45,7 +49,7 @@ type Site struct {
 // New returns a Site. page is what every page shows.
 func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page views.Page, log *slog.Logger, now func() time.Time, traces *tracing.Tracer) (*Site, error) {
 	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
-		Writes: background.NewQueue(log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
+		Writes: background.NewQueue(log), Uses: background.NewUses[uuid.UUID](log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
 		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", ""), crossOrigin: http.NewCrossOriginProtection()}
 	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
