@@ -28,6 +28,7 @@ func shell(t *testing.T, dir, line string) string {
 }
 
 func TestTheBinaryOfTheREADMEIsStatic(t *testing.T) {
+	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "latchkey")
 	shell(t, "..", adapt(t, codeIn(t, "README.md", "sh", "go build"), "-o latchkey", "-o "+binary))
 
@@ -47,6 +48,7 @@ var (
 
 // TestAHerokuStyleHost builds and starts Latchkey as the Go buildpack and the router of such a host do.
 func TestAHerokuStyleHost(t *testing.T) {
+	t.Parallel()
 	home, address := t.TempDir(), freeAddress(t)
 	install, web := installLine.FindStringSubmatch(readDoc(t, "go.mod")), webLine.FindStringSubmatch(readDoc(t, "Procfile"))
 	require.NotNil(t, install)
@@ -60,7 +62,7 @@ func TestAHerokuStyleHost(t *testing.T) {
 		start.Env = append(start.Env, name+"="+value)
 	}
 	output := startProgram(t, start, address)
-	v := (&site{t: t, url: "http://" + address}).visitor()
+	v := (&site{t: t, url: "http://" + address, base: "/auth"}).visitor()
 	require.Equal(t, http.StatusOK, v.get("/auth/health/alive").status) // all has been printed before it answers
 	said, err := os.ReadFile(output)
 	require.NoError(t, err)

@@ -260,6 +260,7 @@ func TestDashboardAndAlertsAreOfMetricsThatExist(t *testing.T) {
 }
 
 func TestPrometheusReadsMetricsAndRules(t *testing.T) {
+	t.Parallel()
 	kit.NeedProgram(t, "prometheus", "prometheus")
 	site := busySite(t)
 	lint := exec.Command("promtool", "check", "metrics")

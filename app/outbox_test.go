@@ -223,6 +223,7 @@ func TestNoAppIsToldOfWhatHasNotEnded(t *testing.T) {
 }
 
 func TestAppThatFailsIsToldAgainEverMoreRarely(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	wiki := newReceiver(t)
 	wiki.answers(answerWith(http.StatusInternalServerError))
