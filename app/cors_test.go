@@ -42,12 +42,12 @@ func TestFrontEndsOfAllowedOriginsMayCallTheJSONEndpoints(t *testing.T) {
 			}
 			for _, method := range methods {
 				preflight := v.send(http.MethodOptions, path, "", with("Origin", origin), with("Access-Control-Request-Method", method),
-					with("Access-Control-Request-Headers", "content-type,x-session-token,authorization"))
+					with("Access-Control-Request-Headers", "content-type,x-session-token,authorization,x-csrf-token,cache-control"))
 				require.Equal(t, http.StatusNoContent, preflight.status, "%s %s: %s", method, path, preflight.body)
 				require.Equal(t, []string{origin}, preflight.header.Values("Access-Control-Allow-Origin"))
 				require.Equal(t, []string{"true"}, preflight.header.Values("Access-Control-Allow-Credentials"))
 				require.Contains(t, strings.Split(preflight.header.Get("Access-Control-Allow-Methods"), ","), method)
-				for _, name := range []string{"content-type", "x-session-token", "authorization", "accept"} {
+				for _, name := range []string{"content-type", "x-session-token", "authorization", "accept", "accept-language", "cache-control", "content-language", "max-age", "x-csrf-token", "x-xsrf-token"} {
 					require.Contains(t, strings.Split(strings.ToLower(preflight.header.Get("Access-Control-Allow-Headers")), ","), name)
 				}
 				require.Contains(t, strings.Join(preflight.header.Values("Vary"), ","), "Origin")

@@ -40,7 +40,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 	}
 	handlers := map[*route.Route]gin.HandlerFunc{
 		route.Home: site.Redirect(route.Account), route.HomeSlash: site.Redirect(route.Account),
-		route.Login: login.Page, route.Registration: registration.Page,
+		route.Login: flows.Page(login, login.Page), route.Registration: flows.Page(registration, registration.Page),
 		route.Logout: logout.Page, route.SignedOut: logout.SignedOutPage, route.EndFromReceipt: logout.EndFromReceipt,
 		route.Account: account.Page, route.Activity: account.ActivityPage,
 		route.ChangeName: account.ChangeName, route.ChangeUsername: account.ChangeUsername, route.ChangePassword: account.ChangePassword,

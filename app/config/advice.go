@@ -25,7 +25,7 @@ func (s *Settings) Advise() (advice []Advice) {
 		wrong("DEV is on: error answers tell strangers what went wrong inside – leave it out")
 	}
 	if s.BaseOrigin == "" {
-		if len(s.CORSAllowedOrigins)+len(s.AllowedReturnURLs) > 0 || !s.Access.None() {
+		if len(s.CORSAllowedOrigins)+len(s.AllowedReturnURLs)+len(s.UIOrigins()) > 0 || !s.Access.None() {
 			warn("apps are set, and BASE_URL is not: none of them is judged – set BASE_URL")
 		}
 		return advice
@@ -43,13 +43,29 @@ func (s *Settings) Advise() (advice []Advice) {
 		}
 		return "they are different sites, and no setting changes that: put both under one domain"
 	}
-	for _, origin := range s.CORSAllowedOrigins {
+	// sameSite reports whether pages of an origin in a setting send our cookies, and says why not.
+	sameSite := func(setting, origin string) bool {
 		app, _ := url.Parse(origin)
 		switch {
 		case app.Scheme != base.Scheme:
-			wrong("CORS_ALLOWED_ORIGINS has %s, and BASE_URL is %s: browsers take http and https for different sites and send no cookie – serve both by https", origin, s.BaseOrigin)
+			wrong("%s has %s, and BASE_URL is %s: browsers take http and https for different sites and send no cookie – serve both by https", setting, origin, s.BaseOrigin)
 		case app.Hostname() != base.Hostname() && above(app.Hostname(), base.Hostname()) == "":
-			wrong("CORS_ALLOWED_ORIGINS has %s, a different site than %s: browsers send no cookie from there – put both under one domain", origin, s.BaseOrigin)
+			wrong("%s has %s, a different site than %s: browsers send no cookie from there – put both under one domain", setting, origin, s.BaseOrigin)
+		default:
+			return true
+		}
+		return false
+	}
+	for _, origin := range s.CORSAllowedOrigins {
+		sameSite("CORS_ALLOWED_ORIGINS", origin)
+	}
+	for _, ui := range s.uis() {
+		origin := (*ui.page).Origin()
+		if origin == "" || !sameSite(ui.setting, origin) || slices.Contains(s.CORSAllowedOrigins, origin) {
+			continue
+		}
+		if app, _ := url.Parse(origin); !reaches(app.Hostname()) {
+			wrong("%s is on %s, where browsers do not send the cookie that a flow needs – %s, or add the origin to CORS_ALLOWED_ORIGINS if the page's script fetches the flow", ui.setting, origin, share(app.Hostname()))
 		}
 	}
 	for _, host := range s.Access.Hosts() {

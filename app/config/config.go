@@ -47,6 +47,8 @@ type Config struct {
 	AllowedReturnURLs  []string `name:"allowed-return-urls" env:"ALLOWED_RETURN_URLS" placeholder:"URL" help:"Where return_to may lead besides this host, separated by commas: https://app.example.com, https://*.example.com, https://example.com/app." group:"Apps"`
 	LoginReturnURL     string   `env:"LOGIN_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing in without return_to. Default: the account page." group:"Apps"`
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
+	LoginUIURL         string   `name:"login-ui-url" env:"LOGIN_UI_URL" placeholder:"URL" help:"Your own sign-in page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
+	RegistrationUIURL  string   `name:"registration-ui-url" env:"REGISTRATION_UI_URL" placeholder:"URL" help:"Your own registration page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
 	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
@@ -139,10 +141,13 @@ func (c *Config) PasswordParams() password.Params {
 // immutable.
 type Settings struct {
 	Config
-	BasePath      route.Base // prefix of all paths; "" for the root
-	BaseOrigin    string     // of BASE_URL; "" while it is unset
-	Issuer        string     // of logout tokens: BaseOrigin, or where this machine reaches the server
-	HTTPS         bool       // browsers reach the server by https
+	BasePath   route.Base // prefix of all paths; "" for the root
+	BaseOrigin string     // of BASE_URL; "" while it is unset
+	Issuer     string     // of logout tokens: BaseOrigin, or where this machine reaches the server
+	HTTPS      bool       // browsers reach the server by https
+	// The pages of the operator's own UI; nil for Latchkey's.
+	LoginUI, RegistrationUI *UI
+
 	Returns       returnto.Rules
 	Access        access.Rules
 	Clients       clientaddr.Resolver // of TRUSTED_PROXIES and CLIENT_IP_HEADER
@@ -225,9 +230,13 @@ func (c Config) Parse() (*Settings, error) {
 	for _, target := range []struct{ name, url string }{
 		{"LOGIN_RETURN_URL", c.LoginReturnURL}, {"LOGOUT_RETURN_URL", c.LogoutReturnURL},
 	} {
-		if err := checkTarget(target.url); err != nil {
+		if _, err := checkTarget(target.url); err != nil {
 			return nil, fmt.Errorf("%s is %q: %w", target.name, target.url, err)
 		}
+	}
+
+	if err := s.parseUIs(); err != nil {
+		return nil, err
 	}
 
 	for _, limit := range []struct {
@@ -353,17 +362,18 @@ func inList(names []string) string {
 }
 
 // checkTarget accepts what an operator may choose as a destination: any path here, any URL, as
-// long as all browsers interpret it the same way.
-func checkTarget(target string) error {
+// long as all browsers interpret it the same way. It returns it as browsers write it.
+func checkTarget(target string) (string, error) {
 	if target == "" {
-		return nil
+		return "", nil
 	}
 	origin := "http://localhost"
 	if u, err := url.Parse(target); err == nil && u.Host != "" {
 		origin = u.Scheme + "://" + u.Host
 	}
-	if _, err := (returnto.Rules{}).Check(origin, target); err != nil {
-		return errors.New("give a path such as /app or a whole URL such as https://app.example.com/, percent-encoded where necessary")
+	checked, err := (returnto.Rules{}).Check(origin, target)
+	if err != nil {
+		return "", errors.New("give a path such as /app or a whole URL such as https://app.example.com/, percent-encoded where necessary")
 	}
-	return nil
+	return checked, nil
 }

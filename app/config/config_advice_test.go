@@ -36,6 +36,21 @@ func TestAdviceOnWhatBrowsersWillMakeOfTheSettings(t *testing.T) {
 		{why: "http calls https", says: "different sites", configure: func(c *config.Config) {
 			c.BaseURL, c.CORSAllowedOrigins = "https://auth.example.com", []string{"http://app.example.com"}
 		}},
+		{why: "a sign-in page of one's own that gets the cookie", configure: func(c *config.Config) {
+			c.BaseURL, c.CookieDomain, c.LoginUIURL, c.RegistrationUIURL = "https://auth.example.com", "example.com", "https://app.example.com/login", "/join"
+		}},
+		{why: "a sign-in page of one's own whose script fetches the flow", configure: func(c *config.Config) {
+			c.BaseURL, c.LoginUIURL, c.CORSAllowedOrigins = "https://auth.example.com", "https://app.example.com/login", []string{"https://app.example.com"}
+		}},
+		{why: "a sign-in page of one's own without the cookie", says: "set COOKIE_DOMAIN=example.com", configure: func(c *config.Config) {
+			c.BaseURL, c.LoginUIURL = "https://auth.example.com", "https://app.example.com/login"
+		}},
+		{why: "a sign-in page of one's own on another site", says: "LOGIN_UI_URL has https://example.org, a different site", configure: func(c *config.Config) {
+			c.BaseURL, c.LoginUIURL = "https://auth.example.com", "https://example.org/login"
+		}},
+		{why: "a registration page of one's own without a certificate", says: "REGISTRATION_UI_URL has http://", configure: func(c *config.Config) {
+			c.BaseURL, c.RegistrationUIURL = "https://auth.example.com", "http://auth.example.com:3000/join"
+		}},
 		{why: "people come back to another host", says: "set COOKIE_DOMAIN=example.com", warning: true, configure: func(c *config.Config) {
 			c.BaseURL, c.AllowedReturnURLs = "https://auth.example.com", []string{"https://*.example.com"}
 		}},

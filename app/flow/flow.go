@@ -19,6 +19,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/uuid/v5"
 
+	"latchkey/app/config"
 	"latchkey/app/route"
 	"latchkey/app/web"
 )
@@ -59,7 +60,10 @@ type Kind interface {
 }
 
 // Routes are the endpoints of a kind.
-type Routes struct{ Page, Browser, API, Submit *route.Route }
+type Routes struct {
+	Page, Browser, API, Submit *route.Route
+	UI                         *config.UI // in place of Page; nil for none
+}
 
 // Method is one way through the flows of a kind.
 type Method interface {
@@ -136,6 +140,26 @@ func (s *Flows) Get(kind Kind) gin.HandlerFunc {
 			return
 		}
 		c.PureJSON(http.StatusOK, s.json(c, kind, f))
+	}
+}
+
+// Page answers GET of a kind's page: with the page, or if the operator has one of their own, with a
+// redirect that leads there.
+func (s *Flows) Page(kind Kind, page gin.HandlerFunc) gin.HandlerFunc {
+	routes := kind.Routes()
+	if routes.UI == nil {
+		return page
+	}
+	return func(c *gin.Context) {
+		if id := c.Query("flow"); id != "" {
+			web.SeeOther(c, routes.UI.With("flow", id))
+			return
+		}
+		to := s.Path(routes.Browser)
+		if c.Request.URL.RawQuery != "" {
+			to += "?" + c.Request.URL.RawQuery
+		}
+		web.SeeOther(c, to)
 	}
 }
 
@@ -275,6 +299,9 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 }
 
 func (s *Flows) pageURL(kind Kind, f *Flow) string {
+	if ui := kind.Routes().UI; ui != nil {
+		return ui.With("flow", f.id)
+	}
 	return s.Path(kind.Routes().Page) + "?flow=" + f.id
 }
 

@@ -34,7 +34,7 @@ func (h *Handler) Name() string { return "login" }
 
 // Routes implements flow.Kind.
 func (h *Handler) Routes() flow.Routes {
-	return flow.Routes{Page: route.Login, Browser: route.LoginBrowser, API: route.LoginAPI, Submit: route.SubmitLogin}
+	return flow.Routes{Page: route.Login, Browser: route.LoginBrowser, API: route.LoginAPI, Submit: route.SubmitLogin, UI: h.LoginUI}
 }
 
 // Check implements flow.Kind: anybody may sign in.

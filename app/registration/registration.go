@@ -34,7 +34,7 @@ func (h *Handler) Name() string { return "registration" }
 
 // Routes implements flow.Kind.
 func (h *Handler) Routes() flow.Routes {
-	return flow.Routes{Page: route.Registration, Browser: route.RegistrationBrowser, API: route.RegistrationAPI, Submit: route.SubmitRegistration}
+	return flow.Routes{Page: route.Registration, Browser: route.RegistrationBrowser, API: route.RegistrationAPI, Submit: route.SubmitRegistration, UI: h.RegistrationUI}
 }
 
 var (

@@ -27,6 +27,9 @@ type Route struct {
 	// submitted, so a GET of it leads to the page.
 	Form *Route
 
+	// Flow is where the form of a flow is submitted, from the operator's own UI too.
+	Flow bool
+
 	// Bearer accepts a session token in X-Session-Token or Authorization besides the cookie.
 	Bearer bool
 	// Public needs no session: none is looked up.
@@ -85,11 +88,11 @@ var (
 	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true})
 	LoginBrowser        = add(Route{Method: http.MethodGet, Path: "/self-service/login/browser", CORS: true})
 	LoginFlow           = add(Route{Method: http.MethodGet, Path: "/self-service/login/flows", JSON: true, CORS: true})
-	SubmitLogin         = add(Route{Method: http.MethodPost, Path: "/self-service/login", CORS: true, Form: Login})
+	SubmitLogin         = add(Route{Method: http.MethodPost, Path: "/self-service/login", CORS: true, Flow: true, Form: Login})
 	RegistrationAPI     = add(Route{Method: http.MethodGet, Path: "/self-service/registration/api", JSON: true, CORS: true})
 	RegistrationBrowser = add(Route{Method: http.MethodGet, Path: "/self-service/registration/browser", CORS: true})
 	RegistrationFlow    = add(Route{Method: http.MethodGet, Path: "/self-service/registration/flows", JSON: true, CORS: true})
-	SubmitRegistration  = add(Route{Method: http.MethodPost, Path: "/self-service/registration", CORS: true, Form: Registration})
+	SubmitRegistration  = add(Route{Method: http.MethodPost, Path: "/self-service/registration", CORS: true, Flow: true, Form: Registration})
 
 	CreateLogoutURL = add(Route{Method: http.MethodGet, Path: "/self-service/logout/browser", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout})
 	DoLogout        = add(Route{Method: http.MethodGet, Path: "/self-service/logout", CORS: true, Acts: true})
@@ -156,6 +159,12 @@ func (b Base) ReturningTo(r *Route, returnTo string) string {
 func (b Base) relative(path string) (string, bool) {
 	path, ok := strings.CutPrefix(path, string(b))
 	return path, ok && (path == "" || path[0] == '/')
+}
+
+// Has reports whether a path is in the table.
+func (b Base) Has(path string) bool {
+	path, ok := b.relative(path)
+	return ok && slices.ContainsFunc(All, func(r *Route) bool { return r.matches(path) })
 }
 
 // JSONOnly reports whether a path is never answered with an HTML page. It goes by the path, since a request

@@ -92,6 +92,11 @@ func (s *Site) SetPageHeaders(h http.Header) {
 // after a form too, so it lists every origin that a sign-in may lead to.
 func (s *Site) contentSecurityPolicy() string {
 	targets := append([]string{"'self'"}, s.Returns.Sources()...)
+	for _, source := range s.UIOrigins() {
+		if !slices.Contains(targets, source) {
+			targets = append(targets, source)
+		}
+	}
 	for _, target := range []string{s.LoginReturnURL, s.LogoutReturnURL} {
 		if u, err := url.Parse(target); err == nil && u.Host != "" {
 			if source := u.Scheme + "://" + u.Host; !slices.Contains(targets, source) {
@@ -191,12 +196,21 @@ func (s *Site) WithTimeout(c *gin.Context) {
 	c.Next()
 }
 
-// RefuseCrossSite refuses posts that another site makes a browser send.
+// RefuseCrossSite refuses posts that another site makes a browser send. The operator's own UI may submit
+// flows, and nothing else.
 func (s *Site) RefuseCrossSite(c *gin.Context) {
-	if err := s.crossOrigin.Check(c.Request); err != nil {
+	protection := s.crossOrigin
+	if r := s.route(c); r != nil && r.Flow {
+		protection = s.crossOriginFlows
+	}
+	if err := protection.Check(c.Request); err != nil {
 		s.Fail(c, ErrCrossSite)
 	}
 }
+
+// corsHeaders are the request headers that Kratos allows by default, and what clients add to their requests.
+var corsHeaders = []string{"Accept", "Accept-Language", "Authorization", "Cache-Control", "Content-Language", "Content-Type",
+	"Max-Age", "X-CSRF-Token", "X-Session-Token", "X-XSRF-Token"}
 
 // WithCORS lets the front-ends of CORS_ALLOWED_ORIGINS call the JSON endpoints with the person's
 // cookies. For other origins nothing changes: the browser withholds the response. It comes before
@@ -208,8 +222,8 @@ func (s *Site) WithCORS() gin.HandlerFunc {
 	allow := cors.New(cors.Config{
 		AllowOrigins:     s.CORSAllowedOrigins,
 		AllowCredentials: true,
-		AllowMethods:     []string{"GET", "HEAD", "POST", "DELETE"},
-		AllowHeaders:     []string{"Accept", "Authorization", "Content-Type", "X-Session-Token"},
+		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowHeaders:     corsHeaders,
 		ExposeHeaders:    []string{"Link", "Retry-After", "X-Request-Id", "X-Total-Count", "X-Kratos-Authenticated-Identity-Id"},
 		MaxAge:           time.Hour,
 	})

@@ -38,12 +38,13 @@ type Site struct {
 	// the other.
 	Uses *background.Uses[uuid.UUID]
 
-	sessions    models.Sessions
-	page        views.Page              // what every page shows
-	routes      map[string]*route.Route // by gin's full path
-	database    *outage.Log
-	clients     *outage.Log // of addresses that proxies don't give
-	crossOrigin *http.CrossOriginProtection
+	sessions models.Sessions
+	page     views.Page              // what every page shows
+	routes   map[string]*route.Route // by gin's full path
+	database *outage.Log
+	clients  *outage.Log // of addresses that proxies don't give
+
+	crossOrigin, crossOriginFlows *http.CrossOriginProtection
 }
 
 // New returns a Site. page is what every page shows.
@@ -51,20 +52,31 @@ func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page v
 	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
 		Writes: background.NewQueue(log), Uses: background.NewUses[uuid.UUID](log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
-		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", ""), crossOrigin: http.NewCrossOriginProtection()}
+		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", "")}
 	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
 		s.routes[s.Path(r)] = r
 	}
-	trusted := settings.CORSAllowedOrigins
+	trusted := slices.Clone(settings.CORSAllowedOrigins)
 	if settings.BaseOrigin != "" {
-		trusted = append([]string{settings.BaseOrigin}, trusted...)
+		trusted = append(trusted, settings.BaseOrigin)
 	}
-	for _, origin := range trusted {
-		if err := s.crossOrigin.AddTrustedOrigin(origin); err != nil {
+	var err error
+	if s.crossOrigin, err = trusting(trusted); err != nil {
+		return nil, err
+	}
+	s.crossOriginFlows, err = trusting(append(trusted, settings.UIOrigins()...))
+	return s, err
+}
+
+// trusting returns a protection from posts of all origins but these and the request's own.
+func trusting(origins []string) (*http.CrossOriginProtection, error) {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
 			return nil, fmt.Errorf("trust the origin %s: %w", origin, err)
 		}
 	}
-	return s, nil
+	return protection, nil
 }
 
 // route returns the route of a request, nil for an unknown path or method.
