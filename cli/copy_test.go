@@ -2,6 +2,8 @@ package cli
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,9 +34,30 @@ func TestCopyingToPostgreSQLSignsNobodyOut(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, s.Whoami(kept))
 	s.SignIn("ada@example.com")
 
-	require.Contains(t, m.Refuse("", "copy", "--from="+m.DatabaseURL, "--to="+target), "the target is not empty; give a new database")
+	require.Contains(t, m.Refuse("", "copy", "--from="+m.DatabaseURL, "--to="+target), "--to: the target is not empty; give a new database")
 	require.Contains(t, m.Refuse("", "copy", "--from=sqlite:no-such-file.db", "--to="+target), "--from: there is no database at ")
 	m.Refuse("", "copy", "--from="+m.DatabaseURL)
 	secret := strings.Replace(target, "postgres@", "postgres:hunter2@", 1)
 	require.NotContains(t, m.Refuse("", "copy", "--from="+m.DatabaseURL, "--to="+strings.Replace(secret, "127.0.0.1:", "127.0.0.1:1", 1)), "hunter2")
+}
+
+// By whatever name: nothing waits for its own lock, and nothing is changed.
+func TestCopyOntoItselfIsRefused(t *testing.T) {
+	m := kit.NewSQLiteMachine(t)
+	m.AddUser("ada@example.com")
+	require.NoError(t, os.Symlink(m.DatabaseFile(), filepath.Join(m.Dir, "symlink.db")))
+	require.NoError(t, os.Link(m.DatabaseFile(), filepath.Join(m.Dir, "hardlink.db")))
+	relative, err := filepath.Rel(m.Dir, m.DatabaseFile())
+	require.NoError(t, err)
+	for _, to := range []string{m.DatabaseFile(), relative, "./symlink.db", "hardlink.db"} {
+		require.Contains(t, m.Refuse("", "copy", "--from="+m.DatabaseURL, "--to=sqlite:"+to), "--to: it is the same database as --from", to)
+	}
+	server := kit.StartPostgres(t)
+	database := server.NewDatabase(t)
+	m.Do("", "copy", "--from="+m.DatabaseURL, "--to="+database)
+	for _, to := range []string{database, strings.Replace(database, "127.0.0.1", "localhost", 1), database + "&application_name=copy"} {
+		require.Contains(t, m.Refuse("", "copy", "--from="+database, "--to="+to), "--to: it is the same database as --from", to)
+	}
+	require.Contains(t, m.Refuse("", "copy", "--from="+m.DatabaseURL, "--to="+database), "--to: the target is not empty")
+	m.Do("", "copy", "--from="+database, "--to="+server.NewDatabase(t))
 }

@@ -160,3 +160,14 @@ func TestLogsForPeopleOnATerminal(t *testing.T) {
 	require.Regexp(t, `time=\S+ level=INFO msg=request method=GET path=/auth/nowhere status=404 `, term.screen())
 	require.Regexp(t, `level=INFO msg=stopping`, term.screen())
 }
+
+func TestCopyShowsProgressOnATerminal(t *testing.T) {
+	m := kit.NewSQLiteMachine(t)
+	m.AddUser("ada@example.com")
+	term := onTerminal(t, m.Command("copy", "--from="+m.DatabaseURL, "--to=sqlite:copy.db"))
+
+	require.Zero(t, term.ended(), term.screen())
+
+	require.Regexp(t, `3 of 3 rows, 100 % \(\w+\)\r\x1b\[KTABLE +ROWS\n`, term.screen())
+	require.NotContains(t, m.Do("", "copy", "--from="+m.DatabaseURL, "--to=sqlite:other.db"), "%")
+}

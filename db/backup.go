@@ -11,16 +11,60 @@ import (
 )
 
 // Backup writes a consistent copy of the SQLite database at path to a new file with mode 0600. It returns an
-// error if the file exists. The copy has a name that ends in ".partial" until it is complete, synced to disk
-// and verified, at the end by check.
+// error if the file exists. The copy gets its name when it is complete, synced to disk and verified, at the end
+// by check.
 //
 // VACUUM INTO is one long read: in WAL mode it blocks neither readers nor writers. SQLite's online backup is
 // faster but also copies deleted data, and in steps, which it needs in order not to block writers, it starts
 // over after each write of another process and never finishes on a busy server.
-func Backup(ctx context.Context, path, file string, check func(*Reader) error) (err error) {
+func Backup(ctx context.Context, path, file string, check func(*Reader) error) error {
+	return writeNew(file, func(partial string) error {
+		source, err := openSQLiteFile(path)
+		if err != nil {
+			return err
+		}
+		_, err = source.ExecContext(ctx, "VACUUM INTO ?", partial)
+		if err := errors.Join(err, source.Close()); err != nil {
+			return fmt.Errorf("make the backup of %s: %w", path, err)
+		}
+		if err := verifyCopy(ctx, partial, check); err != nil {
+			return fmt.Errorf("the backup failed verification and was removed: %w", err)
+		}
+		return nil
+	})
+}
+
+// Create makes a new database and has fill write its contents. A SQLite file must not exist yet, and gets its
+// name when fill has returned nil: until then nobody can start on half of it. Of a PostgreSQL database whose
+// fill fails, empty tables may be left. Only ctx limits how long a statement takes.
+func Create(ctx context.Context, url string, fill func(*DB) error) error {
+	path, ok := SQLitePath(url)
+	if !ok {
+		d, err := openPostgres(ctx, url, nil)
+		if err != nil {
+			return err
+		}
+		return errors.Join(fill(d), d.Close())
+	}
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return err
+	}
+	return writeNew(path, func(partial string) error {
+		d, err := openSQLite(ctx, partial, false)
+		if err != nil {
+			return err
+		}
+		return errors.Join(fill(d), d.Close()) // which leaves one file, without a write-ahead log
+	})
+}
+
+// writeNew has write fill a new file with mode 0600. The file has a name that ends in ".partial" until write
+// has returned nil and its contents are on disk; if it fails, nothing is left.
+func writeNew(file string, write func(partial string) error) (err error) {
+	failed := func(err error) error { return fmt.Errorf("write %s: %w", file, err) }
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil {
-			err = fmt.Errorf("%s already exists: choose another name, since backups are never overwritten", file)
+			err = fmt.Errorf("%s already exists: choose another name, since nothing is ever overwritten", file)
 		}
 		return err
 	}
@@ -30,39 +74,32 @@ func Backup(ctx context.Context, path, file string, check func(*Reader) error) (
 	}
 	partial, err := os.CreateTemp(dir, base+".*.partial") // 0600
 	if err != nil {
-		return fmt.Errorf("make the backup: %w", err)
+		return failed(err)
 	}
 	defer func() {
-		if removal := os.Remove(partial.Name()); !errors.Is(removal, fs.ErrNotExist) {
-			err = errors.Join(err, removal)
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if removal := os.Remove(partial.Name() + suffix); !errors.Is(removal, fs.ErrNotExist) {
+				err = errors.Join(err, removal)
+			}
 		}
 	}()
 	if err := partial.Close(); err != nil {
-		return fmt.Errorf("make the backup: %w", err)
+		return failed(err)
 	}
-
-	source, err := openSQLiteFile(path)
-	if err != nil {
+	if err := write(partial.Name()); err != nil {
 		return err
 	}
-	_, err = source.ExecContext(ctx, "VACUUM INTO ?", partial.Name())
-	if err := errors.Join(err, source.Close()); err != nil {
-		return fmt.Errorf("make the backup of %s: %w", path, err)
-	}
 	if err := syncToDisk(partial.Name()); err != nil {
-		return fmt.Errorf("make the backup: %w", err)
-	}
-	if err := verifyCopy(ctx, partial.Name(), check); err != nil {
-		return fmt.Errorf("the backup failed verification and was removed: %w", err)
+		return failed(err)
 	}
 	if err := renameNew(partial.Name(), file); err != nil {
-		return fmt.Errorf("make the backup: %w", err)
+		return failed(err)
 	}
 	if runtime.GOOS == "windows" { // which can't sync directories
 		return nil
 	}
 	if err := syncToDisk(dir); err != nil {
-		return fmt.Errorf("make the backup: %w", err)
+		return failed(err)
 	}
 	return nil
 }

@@ -52,17 +52,22 @@ type engine interface {
 }
 
 // Open opens the database that url names, "sqlite:PATH" or "postgres://…", and migrates it to the newest
-// schema. A SQLite file that does not exist is created, readable by its owner alone. Close it with Close.
-func Open(ctx context.Context, url string) (*DB, error) { return open(ctx, url, true) }
-
-// OpenExisting is like Open but fails if the SQLite file doesn't exist.
-func OpenExisting(ctx context.Context, url string) (*DB, error) { return open(ctx, url, false) }
-
-func open(ctx context.Context, url string, create bool) (*DB, error) {
+// schema. A SQLite file that does not exist is created, readable by its owner alone. It is for servers: a
+// statement that PostgreSQL has not answered within 5 seconds fails. Close it with Close.
+func Open(ctx context.Context, url string) (*DB, error) {
 	if path, ok := SQLitePath(url); ok {
-		return openSQLite(ctx, path, create)
+		return openSQLite(ctx, path, true)
 	}
-	return openPostgres(ctx, url)
+	return openPostgres(ctx, url, withDeadline)
+}
+
+// OpenExisting is like Open but fails if the SQLite file doesn't exist. It is for commands: only ctx limits
+// how long a statement takes, since nobody waits for a page meanwhile.
+func OpenExisting(ctx context.Context, url string) (*DB, error) {
+	if path, ok := SQLitePath(url); ok {
+		return openSQLite(ctx, path, false)
+	}
+	return openPostgres(ctx, url, nil)
 }
 
 // SQLitePath returns the path in url, and false if url doesn't name a SQLite database.

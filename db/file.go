@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 )
 
@@ -18,8 +19,17 @@ type file struct {
 	lost atomic.Pointer[error] // error of the last check; nil for none
 }
 
-// findFile returns the file at path. If create is os.O_CREATE, it creates a missing one with mode 0600.
+// dirMode is that of directories which are made for a database.
+const dirMode = 0o700
+
+// findFile returns the file at path. If create is os.O_CREATE, it creates a missing one with mode 0600, and
+// the directories that it lacks.
 func findFile(path string, create int) (*file, error) {
+	if create != 0 {
+		if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+			return nil, err
+		}
+	}
 	opened, err := os.OpenFile(path, create|os.O_RDWR, 0o600) // #nosec G304 -- the operator's choice
 	if err != nil {
 		return nil, err

@@ -66,7 +66,8 @@ func primaryOnly(config *pgx.ConnConfig) {
 	}
 }
 
-func openPostgres(ctx context.Context, dsn string) (*DB, error) {
+// openPostgres opens a database. Unless it is nil, limit wraps the function that makes the connections.
+func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) pgconn.DialFunc) (*DB, error) {
 	config, err := postgresConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,9 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	config.ConnConfig.DialFunc = withDeadline(config.ConnConfig.DialFunc)
+	if limit != nil {
+		config.ConnConfig.DialFunc = limit(config.ConnConfig.DialFunc)
+	}
 	var current atomic.Pointer[pgxpool.Pool]
 	handleError := config.ConnConfig.OnPgError
 	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, failure *pgconn.PgError) bool {

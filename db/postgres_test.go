@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -46,6 +47,25 @@ func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 			_, err = db.OpenReadOnly(t.Context(), dsn)
 			require.ErrorContains(t, err, want)
 			require.NotContains(t, err.Error(), "S3cret")
+		})
+	}
+}
+
+// What a command asks may take longer than anybody would wait for a page.
+func TestCommandsWaitForSlowStatements(t *testing.T) {
+	t.Parallel()
+	url := kit.PostgresURL(t)
+	for name, c := range map[string]struct {
+		open     func(context.Context, string) (*db.DB, error)
+		answered bool
+	}{"server": {db.Open, false}, "command": {db.OpenExisting, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database, err := c.open(t.Context(), url)
+			require.NoError(t, err)
+			defer database.Close()
+			err = database.Query(t.Context()).Exec("SELECT pg_sleep(5.2)").Error
+			require.Equal(t, c.answered, err == nil, "%v", err)
 		})
 	}
 }

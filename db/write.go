@@ -26,7 +26,7 @@ const (
 // ErrBusy means that nothing was written, because of too many other writes.
 var ErrBusy = errors.New("the database is busy")
 
-// Tx is a transaction of Write or Copy. It is valid until the function that receives it returns.
+// Tx is a transaction of Write, or the one that Copy reads from. It is valid until the function that receives it returns.
 type Tx struct {
 	*gorm.DB
 	engine engine
@@ -103,12 +103,3 @@ type Write struct {
 
 // OnWrite sets a function to call after every Write. Set it before the database is used.
 func (d *DB) OnWrite(do func(context.Context, Write)) { d.onWrite = do }
-
-// Copy runs do in a transaction on each of two databases, and commits both if it returns nil. Reads from the
-// first see a consistent snapshot; a SQLite source can't be written to meanwhile. Only ctx limits how long it
-// takes.
-func Copy(ctx context.Context, from, to *DB, do func(from, to *Tx) error) error {
-	return from.transaction(ctx, func(source *Tx) error {
-		return to.transaction(ctx, func(target *Tx) error { return do(source, target) }, nil)
-	}, &sql.TxOptions{Isolation: sql.LevelSerializable})
-}
