@@ -120,7 +120,7 @@ func TestPageThatLostItsFlowKeepsWhatWasTyped(t *testing.T) {
 	} {
 		v := site.visitor() // as the same browser without its cookies
 		again := v.refusedForm(action, signInForm(page))
-		require.Contains(t, again.body, "send this page&#39;s cookie", why)
+		require.Contains(t, again.body, "send this page’s cookie", why)
 		require.Contains(t, again.body, `value="ada@example.com"`, why)
 		require.Contains(t, again.body, `name="remember" value="true" checked`, why)
 		require.NotContains(t, again.body, goodPassword, why)

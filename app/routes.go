@@ -74,14 +74,14 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		engine.Use(site.WithTrace)
 	}
 	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithCORS())
-	engine.NoRoute(site.NotFound)
-	engine.NoMethod(site.MethodNotAllowed)
+	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
+	engine.NoRoute(byCookie, site.NotFound)
+	engine.NoMethod(byCookie, site.MethodNotAllowed)
 
 	if site.Base != "" { // else it is route.HomeSlash
 		engine.GET("/", site.Redirect(route.Account))
 		engine.HEAD("/", site.Redirect(route.Account))
 	}
-	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
 	for _, r := range site.Routes() {
 		chain := []gin.HandlerFunc{site.RefuseCrossSite}
 		switch {

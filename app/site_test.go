@@ -378,6 +378,9 @@ func (v *visitor) send(method, target, body string, headers ...header) answer {
 	proxied := v.client.Transport != nil && (req.URL.Scheme == "http" || !strings.HasPrefix(req.URL.Path, "/auth/"))
 	if !proxied { // else the answer is the proxy's or an app's
 		require.NoError(v.site.t, conforms(v.site.documented(req), res.StatusCode, res.Header, string(raw)), "the answer to %s %s is not as documented", method, target)
+		if strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") && !strings.HasSuffix(req.URL.Path, "/docs") {
+			require.NoError(v.site.t, checkWords(res.StatusCode, string(raw)), "%s %s", method, target)
+		}
 	}
 	return answer{t: v.site.t, status: res.StatusCode, header: res.Header, body: string(raw)}
 }

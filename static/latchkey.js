@@ -96,6 +96,14 @@ for (const button of document.querySelectorAll("button[data-show]")) {
 	input.form.addEventListener("submit", () => show(false));
 }
 
+for (const button of document.querySelectorAll("button[data-copy]")) {
+	button.hidden = !navigator.clipboard; // only where the page came by https, or from this machine
+	button.addEventListener("click", async () => {
+		await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+		button.textContent = "Copied";
+	});
+}
+
 // What a form has done is news once, not at each reload.
 if (location.search.startsWith("?done=")) history.replaceState(null, "", location.pathname);
 

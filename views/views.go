@@ -165,11 +165,14 @@ type ForbiddenPage struct {
 type ErrorPage struct {
 	Page
 	Title   string
-	Reason  string
+	Text    string
+	Code    int
 	Request string
-	Again   string // what was asked for, if it may work in a moment
-	Nowhere bool   // there is no page of this site to go on to
+	Way     Link // what to do next; "" for nothing
 }
+
+// Link leads to another page.
+type Link struct{ Text, URL string }
 
 // DocsPage is the API's OpenAPI document for reading. A Text may have paragraphs, `code` and
 // **strong** words.

@@ -258,7 +258,7 @@ func (h *Handler) ChangePassword(c *gin.Context) {
 	case errors.Is(err, password.ErrBusy), errors.As(err, &throttled):
 		p := h.Explain(c, err)
 		web.SetRetryAfter(c, p)
-		refuse(p.Code, views.AccountPage{OldPasswordProblem: p.Reason})
+		refuse(p.Code, views.AccountPage{OldPasswordProblem: p.Words()})
 	case err != nil:
 		h.Fail(c, err)
 	case endOthers:

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -74,8 +73,8 @@ func (h *Handler) TurnAway(c *gin.Context, err error) {
 // session that it was made for: it is not for another person who has signed in since in this browser.
 func (h *Handler) CheckForm(c *gin.Context, session *models.Session, in web.Fields, err error) bool {
 	if err == nil && in["session"] != "" && in["session"] != session.ID.String() {
-		err = web.ErrOtherBrowser.Because("%s", fmt.Sprintf(
-			"%s has signed in on this browser since the page was loaded. Nothing was changed. Reload the account page.", web.Person(session)))
+		err = web.ErrOtherBrowser.Telling(
+			"%s has signed in on this browser since the page was loaded. Nothing was changed. Reload the account page.", web.Person(session))
 	}
 	if err != nil {
 		h.Fail(c, err)
@@ -90,14 +89,14 @@ func (h *Handler) confirm(c *gin.Context, session *models.Session, in web.Fields
 		return nil, web.ErrRefresh
 	}
 	if in["password"] == "" {
-		return nil, web.ErrBadRequest.Because("Enter your password.")
+		return nil, web.ErrBadRequest.Telling("Enter your password.")
 	}
 	confirmed, err := h.authn.Confirm(c.Request.Context(), h.Client(c), session, in["password"])
 	switch {
 	case errors.Is(err, models.ErrNotFound):
 		return nil, web.ErrNoSession
 	case errors.Is(err, authn.ErrCredentials):
-		return nil, web.ErrBadRequest.Because("That isn’t your password.")
+		return nil, web.ErrBadRequest.Telling("That isn’t your password.")
 	case err != nil:
 		return nil, err
 	}
@@ -118,7 +117,7 @@ func (h *Handler) ask(c *gin.Context, session *models.Session, in web.Fields, ac
 	page := views.ConfirmPage{Page: h.PersonalPage(session), Action: action, URL: c.Request.URL.EscapedPath(),
 		Email: session.Identity.Email, ReturnTo: in["return_to"], Proof: h.proof(c, session.ID)}
 	if p != web.ErrRefresh {
-		page.Problem = p.Reason
+		page.Problem = p.Words()
 	}
 	h.Respond(c, p, func() { h.Page(c, p.Code, views.Confirm(page)) })
 }

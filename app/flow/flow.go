@@ -83,7 +83,9 @@ const (
 )
 
 var (
-	errExpired = &web.Problem{Code: http.StatusGone, ID: "self_service_flow_expired", Reason: "The flow has expired. Continue with the one in use_flow_id."}
+	errExpired   = &web.Problem{Code: http.StatusGone, ID: "self_service_flow_expired", Reason: "The flow has expired. Continue with the one in use_flow_id."}
+	errStaleForm = &web.Problem{Code: http.StatusForbidden, ID: web.ErrCrossSite.ID, Visitor: "The page was out of date. Submit the form again.",
+		Reason: "The form's csrf_token doesn't match its flow. Reload the page."}
 	errUnknown = &web.Problem{Code: http.StatusNotFound, Reason: "This flow doesn't exist. Start a new one."}
 )
 
@@ -238,7 +240,7 @@ func (s *Flows) submitted(c *gin.Context, kind Kind) (*Flow, web.Fields, error) 
 		return f, nil, s.replace(c, f)
 	}
 	if sent := in["csrf_token"]; !f.API && sent != "" && sent != f.CSRF {
-		return f, nil, web.ErrCrossSite.Because("The form's csrf_token doesn't match its flow. Reload the page.")
+		return f, nil, errStaleForm
 	}
 	return f, in, nil
 }
@@ -284,11 +286,11 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 			return
 		}
 		if errors.Is(p, errUnknown) || errors.Is(p, web.ErrOtherBrowser) {
-			p = p.Because("Your browser didn't send this page's cookie. Submit the form again; " +
+			p = p.Telling("Your browser didn't send this page's cookie. Submit the form again; " +
 				"if that doesn't help, allow cookies for this site.")
 		}
 		web.SetRetryAfter(c, p)
-		f.Complain("", Invalid(p.Reason))
+		f.Complain("", Invalid(p.Words()))
 	}
 	// The page's form is a fresh flow, to be sure that the next try can work.
 	if err := s.issue(c, f); err != nil {

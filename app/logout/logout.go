@@ -29,8 +29,11 @@ func New(site *web.Site, store *models.Store, confirm *confirm.Handler) *Handler
 }
 
 var (
-	errSpeculative  = &web.Problem{Code: http.StatusServiceUnavailable, Reason: "Browsers may not prefetch a sign-out link. Open it to sign out."}
-	errForeignToken = &web.Problem{Code: http.StatusForbidden}
+	errSpeculative  = web.Problem{Code: http.StatusServiceUnavailable}.Telling("Browsers may not prefetch a sign-out link. Open it to sign out.")
+	errForeignToken = &web.Problem{Code: http.StatusForbidden, Title: "This sign-out link doesn’t work",
+		Visitor: "That link belongs to a different session."}
+	errIncomplete = &web.Problem{Code: http.StatusBadRequest, Title: "This sign-out link doesn’t work",
+		Visitor: "That sign-out link is incomplete."}
 )
 
 // logoutFlow is the answer to who asks for a logout URL.
@@ -88,7 +91,7 @@ func (h *Handler) Do(c *gin.Context) {
 	tokens := query["token"]
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		h.offerLogout(c, session, web.ErrBadRequest.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		h.offerLogout(c, session, errIncomplete.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	case session == nil:
 		h.alreadySignedOut(c, returnTo)
@@ -188,7 +191,7 @@ func (h *Handler) offerLogout(c *gin.Context, session *models.Session, p *web.Pr
 	}
 	h.Respond(c, p, func() {
 		h.Site.Page(c, p.Code, views.Logout(views.LogoutPage{
-			Page: h.PersonalPage(session), Problem: "That link belongs to a different session. Use the button to sign out here.",
+			Page: h.PersonalPage(session), Problem: p.Words() + " Use the button to sign out here.",
 			Person: web.Person(session), LogoutURL: h.LogoutURL(c, session, ""), Next: h.AfterLogout(""),
 		}))
 	})

@@ -14,8 +14,8 @@ import (
 	"latchkey/views"
 )
 
-var errReceiptOver = &web.Problem{Code: http.StatusForbidden, Reason: "No sessions were ended. The button works once, within five minutes " +
-	"of signing out, until somebody signs in. Sign in to end other sessions on your account page."}
+var errReceiptOver = web.Problem{Code: http.StatusForbidden}.Telling("No sessions were ended. The button works once, within five minutes " +
+	"of signing out, until somebody signs in. Sign in to end other sessions on your account page.")
 
 // SignedOutPage answers GET /auth/signed-out.
 func (h *Handler) SignedOutPage(c *gin.Context) {
@@ -75,7 +75,7 @@ func stateInWords(state models.DeliveryState) string {
 func (h *Handler) EndFromReceipt(c *gin.Context) {
 	switch session, err := h.SignedIn(c); {
 	case err == nil:
-		h.Fail(c, errReceiptOver.Because("%s has since signed in on this browser. No sessions were ended; you can end them on the account page.", web.Person(session)))
+		h.Fail(c, errReceiptOver.Telling("%s has since signed in on this browser. No sessions were ended; you can end them on the account page.", web.Person(session)))
 		return
 	case !errors.Is(err, web.ErrNoSession):
 		h.Fail(c, err)
@@ -83,7 +83,7 @@ func (h *Handler) EndFromReceipt(c *gin.Context) {
 	}
 	receipt, err := h.store.Sessions.EndOlder(c.Request.Context(), h.Cookie(c, web.ReceiptCookie))
 	if errors.Is(err, models.ErrNotFound) {
-		h.Respond(c, errReceiptOver, func() { h.showSignedOut(c, errReceiptOver.Code, errReceiptOver.Reason) })
+		h.Respond(c, errReceiptOver, func() { h.showSignedOut(c, errReceiptOver.Code, errReceiptOver.Words()) })
 		return
 	}
 	if err != nil {

@@ -38,9 +38,9 @@ func (h *Handler) Routes() flow.Routes {
 }
 
 var (
-	errClosed = &web.Problem{Code: http.StatusForbidden, ID: "self_service_flow_disabled", Title: "Registration is closed",
-		Reason: "Registration is closed. Ask your administrator for an account."}
-	errSetupOver = errClosed.Because("This setup link has been used or is wrong; it can only create the first account. " +
+	errClosed = web.Problem{Code: http.StatusForbidden, ID: web.FlowDisabled, Title: "Registration is closed"}.
+			Telling("Registration is closed. Ask your administrator for an account.")
+	errSetupOver = errClosed.Telling("This setup link has been used or is wrong; it can only create the first account. " +
 		"Sign in, or look for the current link where Latchkey was started.")
 )
 

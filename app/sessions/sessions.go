@@ -278,14 +278,15 @@ func (h *Handler) EndOther(c *gin.Context, session *models.Session) error {
 		return web.ErrBadRequest.Because("A session id must be a UUID.")
 	}
 	if id == session.ID {
-		return web.ErrBadRequest.Because("This is the session you are using. To end it, sign out.")
+		return web.ErrBadRequest.Telling("This is the session you are using. To end it, sign out.")
 	}
 	if !h.Recent(session) {
 		return web.ErrRefresh
 	}
 	err = h.store.EndOwn(c.Request.Context(), session.IdentityID, id)
 	if errors.Is(err, models.ErrNotFound) {
-		return web.ErrNotFound.Because("You don't have a session with this id.")
+		return &web.Problem{Code: http.StatusNotFound, Title: "Session not found", Reason: "You don't have a session with this id.",
+			Visitor: "There is no such session of yours. It may have ended long ago."}
 	}
 	return err
 }

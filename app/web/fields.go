@@ -48,7 +48,8 @@ func unreadable(err error) error {
 	if errors.As(err, &tooLarge) {
 		return err
 	}
-	return ErrBadRequest.Because("The body was cut off. Send it again.")
+	return &Problem{Code: http.StatusBadRequest, Reason: "The body was cut off. Send it again.",
+		Visitor: "The connection broke before everything had arrived. Try again."}
 }
 
 func parseForm(body []byte) (Fields, error) {

@@ -149,21 +149,22 @@ func (s *Site) RequireKnownHost(c *gin.Context) {
 	if r := s.route(c); r != nil && r.AnyHost { // the error page needs it
 		return
 	}
-	s.Fail(c, &Problem{Code: http.StatusMisdirectedRequest, Reason: fmt.Sprintf(
+	s.Fail(c, Problem{Code: http.StatusMisdirectedRequest}.Telling(
 		"Latchkey isn't configured to be reached as %q. If you are the administrator, start it with "+
-			"BASE_URL set to its address, such as https://example.com.", c.Request.Host)})
+			"BASE_URL set to its address, such as https://example.com.", c.Request.Host))
 }
 
 // LimitSize refuses an overlong URL or header, and bounds the body.
 func (s *Site) LimitSize(c *gin.Context) {
 	if len(c.Request.RequestURI) > maxURLBytes {
-		s.Fail(c, &Problem{Code: http.StatusRequestURITooLong,
+		s.Fail(c, &Problem{Code: http.StatusRequestURITooLong, Visitor: "This address is too long. Go back and try another way.",
 			Reason: fmt.Sprintf("The address is too long: the limit is %d bytes.", maxURLBytes)})
 		return
 	}
 	if headerBytes(c.Request) > maxHeaderBytes {
-		s.Fail(c, &Problem{Code: http.StatusRequestHeaderFieldsTooLarge,
-			Reason: fmt.Sprintf("The request headers are too long: the limit is %d bytes. Deleting this site's cookies may help.", maxHeaderBytes)})
+		s.Fail(c, &Problem{Code: http.StatusRequestHeaderFieldsTooLarge, Title: "Too many cookies",
+			Visitor: "Your browser sends more cookies than fit. Delete this site’s cookies and try again.",
+			Reason:  fmt.Sprintf("The request headers are too long: the limit is %d bytes. Deleting this site's cookies may help.", maxHeaderBytes)})
 		return
 	}
 	if c.Request.Body != nil && c.Request.Body != http.NoBody {
@@ -270,6 +271,6 @@ func (s *Site) MethodNotAllowed(c *gin.Context) {
 		SeeOther(c, to)
 		return
 	}
-	s.Fail(c, &Problem{Code: http.StatusMethodNotAllowed,
+	s.Fail(c, &Problem{Code: http.StatusMethodNotAllowed, Visitor: "This address can’t be opened like that. Go back and try again.",
 		Reason: c.Request.Method + " isn't allowed here. Allowed: " + c.Writer.Header().Get("Allow") + "."})
 }

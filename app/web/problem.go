@@ -22,9 +22,10 @@ import (
 
 // Problem is an error to report to a client or a person: errorGeneric in the API.
 type Problem struct {
-	Code   int
-	ID     string // "" if a client has nothing to act on
-	Reason string // what went wrong and what to do next; fit for a person
+	Code    int
+	ID      string // "" if a client has nothing to act on
+	Reason  string // what went wrong and what to do next, for developers and the administrator: JSON only
+	Visitor string // the same for a visitor: pages only; "" for what there is to say of the code
 
 	RetryAfter time.Duration
 	UseFlowID  string // a fresh flow in place of an expired one
@@ -46,8 +47,14 @@ func (p *Problem) title() string {
 		return p.Title
 	}
 	switch p.Code {
-	case http.StatusBadRequest:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType:
 		return "This link or form doesn’t work"
+	case http.StatusUnauthorized:
+		return "You aren’t signed in"
+	case http.StatusGone:
+		return "This page has expired"
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong:
+		return "That is too long"
 	case http.StatusForbidden:
 		return "You don’t have access"
 	case http.StatusNotFound:
@@ -66,29 +73,73 @@ func (p *Problem) title() string {
 
 func (p *Problem) Unwrap() error { return p.Cause }
 
-// Because returns a copy of the problem with another reason.
+// Words returns what went wrong and what to do next, in words for a visitor. A Reason is never shown on a
+// page: it may name settings and parameters.
+func (p *Problem) Words() string {
+	if p.Visitor != "" {
+		return p.Visitor
+	}
+	switch p.Code {
+	case http.StatusUnauthorized:
+		return "You aren’t signed in, or your session has ended. Sign in again."
+	case http.StatusForbidden:
+		return "You can’t do this. If you think you should be able to, send your administrator the request id."
+	case http.StatusNotFound:
+		return "There is nothing at this address. Check it for typos."
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong:
+		return "That is too long. Shorten it and try again."
+	}
+	if p.Code >= http.StatusInternalServerError {
+		return "Something went wrong on our side. Try again in a moment; if that doesn’t help, send your administrator the request id."
+	}
+	return "Something is missing or wrong in what your browser sent. Try again."
+}
+
+// Because returns a copy of the problem with another reason, and the same words for visitors.
 func (p Problem) Because(format string, args ...any) *Problem {
 	p.Reason = fmt.Sprintf(format, args...)
 	return &p
 }
 
+// Telling returns a copy of the problem with one text for visitors and developers.
+func (p Problem) Telling(format string, args ...any) *Problem {
+	p.Reason = fmt.Sprintf(format, args...)
+	p.Visitor = p.Reason
+	return &p
+}
+
+// FlowDisabled is the id of problems with a flow that isn't available at all.
+const FlowDisabled = "self_service_flow_disabled"
+
 // Problems that several packages share.
 var (
-	ErrNoSession       = &Problem{Code: http.StatusUnauthorized, ID: "session_inactive", Reason: "You aren't signed in, or your session has ended. Sign in again."}
-	ErrAlreadySignedIn = &Problem{Code: http.StatusBadRequest, ID: "session_already_available", Reason: "Somebody is already signed in. Sign out first, or use refresh=true to sign in again."}
-	ErrRefresh         = &Problem{Code: http.StatusForbidden, ID: "session_refresh_required", Refresh: true, Reason: "You signed in too long ago for this. " +
-		"Sign in again, with a login flow created with refresh=true, and repeat the request."}
-	ErrCrossSite    = &Problem{Code: http.StatusForbidden, ID: "security_csrf_violation", Reason: "This request came from another site, so it was refused. Open the page on this site and try again; a front-end on another origin must be listed in CORS_ALLOWED_ORIGINS."}
-	ErrOtherBrowser = &Problem{Code: http.StatusForbidden, ID: "security_identity_mismatch", Reason: "This flow was started in another browser. Start a new one here."}
-	ErrReturnTo     = &Problem{Code: http.StatusBadRequest, ID: "self_service_flow_return_to_forbidden"}
-	ErrTooMany      = &Problem{Code: http.StatusTooManyRequests, ID: "too_many_attempts"}
-	ErrNotFound     = &Problem{Code: http.StatusNotFound, Reason: "There is nothing at this address. Check it for typos."}
-	ErrBadRequest   = &Problem{Code: http.StatusBadRequest}
-	ErrStopping     = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: time.Second, Reason: "The server is stopping. Try again in a second."}
+	ErrNoSession       = Problem{Code: http.StatusUnauthorized, ID: "session_inactive"}.Telling("You aren't signed in, or your session has ended. Sign in again.")
+	ErrAlreadySignedIn = &Problem{Code: http.StatusBadRequest, ID: "session_already_available", Visitor: "Somebody is already signed in here. Sign out first.",
+		Reason: "Somebody is already signed in. Sign out first, or use refresh=true to sign in again."}
+	ErrRefresh = &Problem{Code: http.StatusForbidden, ID: "session_refresh_required", Refresh: true,
+		Visitor: "You signed in too long ago for this. Sign in again, then repeat what you did.",
+		Reason:  "You signed in too long ago for this. Sign in again, with a login flow created with refresh=true, and repeat the request."}
+	ErrCrossSite = &Problem{Code: http.StatusForbidden, ID: "security_csrf_violation", Title: "That came from another site",
+		Visitor: "Another site had your browser send this form, so nothing was done. Open the page on this site and try again.",
+		Reason:  "This request came from another site, so it was refused. Open the page on this site and try again; a front-end on another origin must be listed in CORS_ALLOWED_ORIGINS."}
+	ErrOtherBrowser = &Problem{Code: http.StatusForbidden, ID: "security_identity_mismatch", Title: "That page is out of date",
+		Visitor: "This page was opened in another browser. Open it again here.",
+		Reason:  "This flow was started in another browser. Start a new one here."}
+	ErrReturnTo = &Problem{Code: http.StatusBadRequest, ID: "self_service_flow_return_to_forbidden", Title: "This link doesn’t work",
+		Visitor: "The link that you followed leads on to a page that isn’t allowed here. Go back to the app that it belongs to, or tell your administrator."}
+	ErrTooMany    = &Problem{Code: http.StatusTooManyRequests, ID: "too_many_attempts"}
+	ErrNotFound   = Problem{Code: http.StatusNotFound}.Telling("There is nothing at this address. Check it for typos.")
+	ErrBadRequest = &Problem{Code: http.StatusBadRequest}
+	ErrStopping   = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: time.Second,
+		Visitor: "This site is being restarted. Try again in a second.", Reason: "The server is stopping. Try again in a second."}
 
-	errBusy        = &Problem{Code: http.StatusServiceUnavailable, Reason: "The server is busy. Try again in a few seconds.", RetryAfter: password.RetryAfter}
-	errUnavailable = &Problem{Code: http.StatusServiceUnavailable, Reason: "The database can't be used right now. Try again in a few seconds; if that doesn't help, send your administrator the request id.", RetryAfter: unavailableRetryAfter}
-	errCanceled    = &Problem{Code: http.StatusServiceUnavailable, Reason: "The request was canceled before it was answered."}
+	errBusy = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: password.RetryAfter,
+		Visitor: "This site is busy. Try again in a few seconds.", Reason: "The server is busy. Try again in a few seconds."}
+	errUnavailable = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
+		Visitor: "This site can’t be used right now. Try again in a few seconds; if that doesn’t help, send your administrator the request id.",
+		Reason:  "The database can't be used right now. Try again in a few seconds; if that doesn't help, send your administrator the request id."}
+	errCanceled = &Problem{Code: http.StatusServiceUnavailable, Reason: "The request was canceled before it was answered.",
+		Visitor: "Your browser stopped waiting for the answer. Try again."}
 )
 
 // errorGeneric is the body of every JSON error.
@@ -114,9 +165,31 @@ func (s *Site) Fail(c *gin.Context, err error) {
 	p := s.Explain(c, err)
 	s.Respond(c, p, func() {
 		s.Page(c, p.Code, views.Error(views.ErrorPage{
-			Page: s.page, Title: p.title(), Reason: p.Reason, Request: RequestID(c), Again: s.retryURI(c, p), Nowhere: p.Code == http.StatusMisdirectedRequest,
+			Page: s.page, Title: p.title(), Text: p.Words(), Code: p.Code, Request: RequestID(c), Way: s.wayOn(c, p),
 		}))
 	})
+}
+
+// wayOn returns what there is to do after an error.
+func (s *Site) wayOn(c *gin.Context, p *Problem) views.Link {
+	signIn := views.Link{Text: "Sign in", URL: s.Path(route.Login)}
+	form := s.FormPage(c.Request.URL.Path)
+	switch again := s.retryURI(c, p); {
+	case again != "":
+		return views.Link{Text: "Try again", URL: again}
+	case p.Code == http.StatusMisdirectedRequest:
+		return views.Link{} // there is no page of this site to go on to
+	case p.Refresh:
+		signIn.URL += "?refresh=true"
+		return signIn
+	case p.Code == http.StatusUnauthorized, p.ID == FlowDisabled:
+		return signIn
+	case form != nil:
+		return views.Link{Text: "Back", URL: s.Path(form)}
+	case p.Code < http.StatusInternalServerError && !s.isSignedIn(c): // after those the database may not answer
+		return signIn
+	}
+	return views.Link{Text: "Go to your account", URL: s.Path(route.Account)}
 }
 
 // retryURI returns the request's URI if a retry may succeed, so that a person who followed a sign-out link
@@ -169,7 +242,7 @@ func (s *Site) Explain(c *gin.Context, err error) *Problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &throttled):
-		p = ErrTooMany.Because("%s", throttled.Error())
+		p = ErrTooMany.Telling("%s", throttled.Error())
 		p.RetryAfter = throttled.Wait
 		return p
 	case errors.Is(err, password.ErrBusy), errors.Is(err, db.ErrBusy):
@@ -182,7 +255,7 @@ func (s *Site) Explain(c *gin.Context, err error) *Problem {
 		unavailable.Cause = err
 		return &unavailable
 	case errors.As(err, &tooLarge):
-		return &Problem{Code: http.StatusRequestEntityTooLarge,
+		return &Problem{Code: http.StatusRequestEntityTooLarge, Visitor: "What you entered is too long. Shorten it and try again.",
 			Reason: fmt.Sprintf("The request is too large: the limit is %d bytes.", tooLarge.Limit)}
 	}
 	s.Log.LogAttrs(c.Request.Context(), slog.LevelError, "request failed",

@@ -135,6 +135,16 @@ func (s *Site) Active(c *gin.Context) (*models.Session, error) {
 	return session, nil
 }
 
+// isSignedIn reports whether the request has an active session, for a page that has to know what to offer.
+// It is false where sessions aren't looked up.
+func (s *Site) isSignedIn(c *gin.Context) bool {
+	if _, ok := c.Get(sessions.DefaultKey); !ok {
+		return false
+	}
+	_, err := s.Active(c)
+	return err == nil
+}
+
 // seenEvery is how far last_seen_at may lag behind; less if the session's idle timeout is short.
 const seenEvery = 2 * time.Minute
 

@@ -1,0 +1,32 @@
+package views
+
+import (
+	"strings"
+	"unicode"
+)
+
+// typographic returns a text with the quotes and apostrophes of print: "it isn't" becomes “it isn’t”. Texts that
+// pages share with the API have those of a typewriter.
+func typographic(text string) string {
+	if !strings.ContainsAny(text, `"'`) {
+		return text
+	}
+	var out strings.Builder
+	opens := true // a quote here would be an opening one
+	for _, r := range text {
+		switch {
+		case r == '"' && opens:
+			out.WriteRune('“')
+		case r == '"':
+			out.WriteRune('”')
+		case r == '\'' && opens:
+			out.WriteRune('‘')
+		case r == '\'':
+			out.WriteRune('’')
+		default:
+			out.WriteRune(r)
+			opens = unicode.IsSpace(r) || unicode.In(r, unicode.Ps, unicode.Pd)
+		}
+	}
+	return out.String()
+}
