@@ -111,7 +111,7 @@ func (s *site) checkedApp() http.Handler {
 		}
 		seen := &seenAnswer{ResponseWriter: w, status: http.StatusOK}
 		s.app.ServeHTTP(seen, r)
-		if err := conforms(r, seen.status, w.Header(), seen.body.String()); err != nil {
+		if err := conforms(s.documented(r), seen.status, w.Header(), seen.body.String()); err != nil {
 			s.t.Errorf("the answer to %s %s is not as documented: %v", r.Method, r.URL.Path, err)
 		}
 	})
