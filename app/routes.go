@@ -58,7 +58,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		route.Whoami: sessions.Whoami, route.Events: a.live.Events, route.ListSessions: sessions.List,
 		route.EndOtherSessions: sessions.EndOthers, route.EndSession: sessions.End,
 
-		route.JWKS: a.jwks(ring), route.Verify: verify.Verify,
+		route.JWKS: a.jwks(ring), route.Verify: verify.Verify, route.VerifyPath: verify.VerifyPath,
 		route.Alive: a.health.Alive, route.Ready: a.health.ReadyHandler, route.HealthRequest: a.health.Request,
 	}
 
@@ -83,7 +83,10 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		engine.HEAD("/", site.Redirect(route.Account))
 	}
 	for _, r := range site.Routes() {
-		chain := []gin.HandlerFunc{site.RefuseCrossSite}
+		var chain []gin.HandlerFunc
+		if !r.AnyMethod {
+			chain = append(chain, site.RefuseCrossSite)
+		}
 		switch {
 		case r.Bearer:
 			chain = append(chain, byHeader)
@@ -91,10 +94,14 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 			chain = append(chain, byCookie)
 		}
 		chain = append(chain, handlers[r])
-		engine.Handle(r.Method, site.Path(r), chain...)
-		if r.Method == http.MethodGet && !r.Acts {
-			engine.HEAD(site.Path(r), chain...)
+		methods := []string{r.Method}
+		switch {
+		case r.AnyMethod:
+			methods = route.Methods
+		case r.Method == http.MethodGet && !r.Acts:
+			methods = append(methods, http.MethodHead)
 		}
+		engine.Match(methods, site.Path(r), chain...)
 	}
 	if a.metrics != nil {
 		for _, r := range engine.Routes() {

@@ -15,7 +15,7 @@ import (
 
 func FuzzWhatAProxyAsks(f *testing.F) {
 	site := newSite(f, forApps, func(c *config.Config) {
-		c.TrustedProxies, c.Access = []string{"192.0.2.1"}, "*=staff open.example.com=guests" // the address of httptest
+		c.TrustedProxies, c.Access = []string{"192.0.2.1"}, "*=staff open.example.com=guests open.example.com/public/*=PUBLIC" // the address of httptest
 	})
 	ada := site.register("ada@example.com")
 	require.NoError(f, site.store.Identities.AddToGroup(f.Context(), ada.ID, "guests"))
@@ -28,6 +28,9 @@ func FuzzWhatAProxyAsks(f *testing.F) {
 		"open.example.com#.evil.example", "open.example.com\\.evil.example", "bücher.example.com", "xn--.example.com", "[::1]:80", "127.1", "open。example。com", "*.example.com", ".", "%6fpen.example.com"} {
 		f.Add("POST", "https", host, "/")
 	}
+	for _, uri := range []string{"/public/x", "/public/../x", "/public/%2e%2e/x", "/public/?/../x"} {
+		f.Add("GET", "https", "open.example.com", uri)
+	}
 	f.Add("get", "javascript", "", "x")
 	f.Fuzz(func(t *testing.T, method, proto, host, uri string) {
 		asked := func(h http.Header) {
@@ -39,7 +42,13 @@ func FuzzWhatAProxyAsks(f *testing.F) {
 		}
 		res := fuzz.serve(t, "GET", "/auth/verify", "", "", asPage, asked)
 		res.requireSound()
-		require.Contains(t, []int{http.StatusSeeOther, http.StatusUnauthorized, http.StatusForbidden}, res.status)
+		if res.status == http.StatusOK {
+			require.Equal(t, "open.example.com", access.HostName(host))
+			require.True(t, strings.HasPrefix(uri, "/public/"), uri)
+			require.Equal(t, []string{""}, res.header["Remote-User"])
+		} else {
+			require.Contains(t, []int{http.StatusSeeOther, http.StatusUnauthorized, http.StatusForbidden}, res.status)
+		}
 		if res.status == http.StatusSeeOther {
 			to, err := url.Parse(res.header.Get("Location"))
 			require.NoError(t, err)

@@ -366,3 +366,176 @@ func TestTheAccessOfTheDocumentsPasses(t *testing.T) {
 	_, err := settings.Parse()
 	require.NoError(t, err)
 }
+
+// asked are the ways in which proxies say what they ask about.
+var ways = map[string]func(method, target string) (path string, said header){
+	"X-Forwarded": func(method, target string) (string, header) { return "/auth/verify", asks(method, target) },
+	"X-Original-URL": func(method, target string) (string, header) { // ingress-nginx
+		return "/auth/verify", func(h http.Header) {
+			h.Set("X-Original-URL", target)
+			h.Set("X-Original-Method", method)
+		}
+	},
+	"the path": func(method, target string) (string, header) { // Envoy
+		proto, rest, _ := strings.Cut(target, "://")
+		host, uri, _ := strings.Cut(rest, "/")
+		return "/auth/verify/" + uri, func(h http.Header) {
+			h.Set("Host", host)
+			h.Set("X-Forwarded-Proto", proto)
+		}
+	},
+}
+
+func TestVerifyIsAskedInThreeWays(t *testing.T) {
+	g := guard(t, func(c *config.Config) { c.Access = "wiki.example.com=staff" }, "ada@example.com", "bob@example.com")
+	g.in("ada@example.com", "staff")
+	for way, say := range ways {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"} {
+			path, said := say(method, "https://wiki.example.com/a%20b?x=/&y=%2F")
+			asking := method
+			if way != "the path" {
+				asking = "GET"
+			}
+			body := ""
+			if asking == "POST" {
+				body = `{"x":`
+			}
+			ask := func(headers ...header) answer {
+				return g.visitor().send(asking, path, body, append([]header{asPage, said, with("Content-Type", "text/plain"), with("Origin", "https://elsewhere.example")}, headers...)...)
+			}
+			require.Equal(t, http.StatusOK, ask(g.as("ada@example.com")).status, "%s %s", way, method)
+			require.Equal(t, http.StatusForbidden, ask(g.as("bob@example.com")).status, "%s %s", way, method)
+			res := ask()
+			require.Equal(t, http.StatusSeeOther, res.status, "%s %s: %s", way, method, res.body)
+			back := "https://wiki.example.com/"
+			if method == "GET" || method == "HEAD" {
+				back = "https://wiki.example.com/a%20b?x=/&y=%2F"
+			}
+			require.Equal(t, "https://auth.example.com/auth/login?"+url.Values{"return_to": {back}}.Encode(), res.header.Get("Location"))
+		}
+	}
+}
+
+func TestTheWaysToAskMustAgree(t *testing.T) {
+	g := guard(t, func(c *config.Config) {
+		c.Access = "wiki.example.com=staff,PREFLIGHT wiki.example.com/public/*=PUBLIC open.example.com=SIGNED-IN"
+	}, "bob@example.com")
+	const secret, shown = "https://wiki.example.com/secret", "https://wiki.example.com/public/x"
+	for first, one := range ways {
+		for second, other := range ways {
+			if first == second || second == "the path" {
+				continue
+			}
+			path, said := one("GET", shown)
+			_, alike := other("GET", shown)
+			require.Equal(t, http.StatusOK, g.visitor().get(path, said, alike).status, "%s and %s", first, second)
+			path, said = one("GET", secret)
+			for _, forged := range []string{shown, "https://open.example.com/secret", "http://wiki.example.com/secret", "https://wiki.example.com:1/secret"} {
+				_, claim := other("GET", forged)
+				for _, headers := range [][]header{{said, claim}, {claim, said}} {
+					res := g.visitor().get(path, append(headers, g.as("bob@example.com"))...)
+					require.Equal(t, http.StatusForbidden, res.status, "%s and %s %s: %s", first, second, forged, res.body)
+					g.visitor().get(path, headers...).requireError(http.StatusUnauthorized, "session_inactive")
+				}
+			}
+			_, claim := other("OPTIONS", secret)
+			g.visitor().get(path, said, claim, with("Origin", "https://x.example"), with("Access-Control-Request-Method", "GET")).requireError(http.StatusUnauthorized, "session_inactive")
+		}
+	}
+	// What a proxy leaves out, nobody else may add.
+	for _, h := range [][2]string{{"X-Forwarded-Host", "wiki.example.com"}, {"X-Forwarded-Uri", "/secret"}, {"X-Forwarded-Method", "GET"}} {
+		_, claim := ways["X-Original-URL"]("GET", shown)
+		res := g.visitor().get("/auth/verify", with(h[0], h[1]), claim)
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		require.Contains(t, res.text("error.reason"), "they don't agree")
+	}
+	for _, h := range [][2]string{{"X-Forwarded-Host", "open.example.com"}, {"X-Forwarded-Uri", "/public/x"}, {"X-Forwarded-Method", "OPTIONS"}} {
+		path, said := ways["the path"]("GET", secret)
+		res := g.visitor().get(path, said, with(h[0], h[1]))
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		require.Contains(t, res.text("error.reason"), "they don't agree")
+	}
+	// A proxy that asks with the request's own method lets nobody claim another.
+	res := g.visitor().send("POST", "/auth/verify", "", asks("OPTIONS", secret), with("Origin", "https://x.example"), with("Access-Control-Request-Method", "GET"))
+	res.requireError(http.StatusUnauthorized, "session_inactive")
+	require.Contains(t, res.text("error.reason"), "asks with POST")
+	// Nor does one that can't be read.
+	for _, path := range []string{"/auth/%76erify/public/x", "/auth/verify%2Fpublic/x"} {
+		res := g.visitor().get(path, with("Host", "wiki.example.com"))
+		res.requireError(http.StatusUnauthorized, "session_inactive")
+		require.Contains(t, res.text("error.reason"), "can't be read", path)
+	}
+	for _, bad := range []string{"/public/x", "wiki.example.com/public/x", "https:/wiki.example.com", "https://", "javascript://wiki.example.com/public/x", "https://a@wiki.example.com/public/x"} {
+		res := g.visitor().get("/auth/verify", with("X-Original-URL", bad))
+		require.Contains(t, res.text("error.reason"), "invalid X-Original-Url", bad)
+	}
+}
+
+func TestPublicPathsAndPreflightsNeedNoSession(t *testing.T) {
+	g := guard(t, func(c *config.Config) {
+		c.Access = "wiki.example.com=staff wiki.example.com/public/*=PUBLIC api.example.com=SIGNED-IN,PREFLIGHT"
+	}, "ada@example.com", "bob@example.com")
+	g.in("ada@example.com", "staff")
+	names := []string{"Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups", "X-Kratos-Authenticated-Identity-Id"}
+	preflight := func(h http.Header) {
+		h.Set("Origin", "https://spa.example.com")
+		h.Set("Access-Control-Request-Method", "PUT")
+	}
+	for way, say := range ways {
+		path, said := say("GET", "https://wiki.example.com/public/x?y=z")
+		for _, who := range []string{"", "bob@example.com"} {
+			headers := []header{said}
+			if who != "" {
+				headers = append(headers, g.as(who))
+			}
+			res := g.visitor().get(path, headers...)
+			require.Equal(t, http.StatusOK, res.status, "%s: %s", way, res.body)
+			for _, name := range names {
+				require.Equal(t, []string{""}, res.header[name], "set, so that nobody else's gets through")
+			}
+		}
+		require.Equal(t, "staff", g.visitor().get(path, said, g.as("ada@example.com")).header.Get("Remote-Groups"), "who may use the app is known to it")
+		path, said = say("GET", "https://wiki.example.com/public/..%2fsecret")
+		require.Equal(t, http.StatusUnauthorized, g.visitor().get(path, said).status)
+
+		path, said = say("OPTIONS", "https://api.example.com/x")
+		asking := map[bool]string{true: "OPTIONS", false: "GET"}[way == "the path"]
+		require.Equal(t, http.StatusOK, g.visitor().send(asking, path, "", said, preflight).status, way)
+		require.Equal(t, http.StatusUnauthorized, g.visitor().send(asking, path, "", said).status, "no preflight")
+		path, said = say("OPTIONS", "https://wiki.example.com/x")
+		require.Equal(t, http.StatusUnauthorized, g.visitor().send(asking, path, "", said, preflight).status, "not there")
+		path, said = say("PUT", "https://api.example.com/x")
+		asking = map[bool]string{true: "PUT", false: "GET"}[way == "the path"]
+		require.Equal(t, http.StatusUnauthorized, g.visitor().send(asking, path, "", said, preflight).status)
+	}
+	_, said := ways["X-Forwarded"]("GET", "https://wiki.example.com/public/x")
+	res := guard(t, func(c *config.Config) {
+		c.TrustedProxies, c.Access = nil, "wiki.example.com=staff wiki.example.com/public/*=PUBLIC"
+	}).visitor().get("/auth/verify", said)
+	res.requireError(http.StatusUnauthorized, "session_inactive")
+}
+
+func TestVerifyAboutLatchkeysOwnHostSaysWhatIsWrong(t *testing.T) {
+	for setting, wrong := range map[string][]string{
+		"wiki.example.com=staff": {"/", "/x", "/auth/verify"},
+		"*=staff":                {"/", "/auth/"},
+		"auth.example.com=staff": {"/auth", "/auth/verify?x"},
+		"auth.example.com=staff auth.example.com/auth/*=PUBLIC": {"/auth/verify"},
+	} {
+		g := guard(t, func(c *config.Config) { c.Access = setting }, "ada@example.com")
+		g.in("ada@example.com", "staff")
+		for _, uri := range wrong {
+			for _, headers := range [][]header{{}, {g.as("ada@example.com")}} {
+				res := g.visitor().get("/auth/verify", append(headers, asPage, asks("GET", "https://Auth.example.com:443"+uri))...)
+				res.requireError(http.StatusForbidden, "")
+				require.Contains(t, res.text("error.reason"), "auth.example.com, which is Latchkey's own host", setting)
+				require.Empty(t, res.header.Values("Remote-User"))
+			}
+		}
+		if strings.HasPrefix(setting, "auth.") {
+			require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", asks("GET", "https://auth.example.com/x"), g.as("ada@example.com")).status)
+		}
+	}
+	g := guard(t, nothing, "ada@example.com")
+	require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", asks("GET", "https://auth.example.com/x"), g.as("ada@example.com")).status, "there is no ACCESS to skip")
+}

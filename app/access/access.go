@@ -1,10 +1,11 @@
-// Package access implements the setting ACCESS: which groups may use an app, by its host.
+// Package access implements the setting ACCESS: who may use an app, by its host.
 package access
 
 import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,52 +16,126 @@ import (
 	"latchkey/models"
 )
 
-// Rules say which groups may use an app. The zero value lets everybody who is signed in use every app.
+// The words that stand in place of groups. They are in capitals, which no group is.
+const (
+	signedIn  = "SIGNED-IN" // everybody who is signed in
+	preflight = "PREFLIGHT" // beside those: CORS preflights pass without a session
+	public    = "PUBLIC"    // for paths: everybody, signed in or not
+)
+
+// Rules say who may use an app. The zero value lets everybody who is signed in use every app.
 type Rules struct {
-	hosts   map[string][]string // as HostName returns them
-	domains map[string][]string // of wildcards: "example.com" for *.example.com, "" for *
+	hosts   map[string]*Rule // as HostName returns them
+	domains map[string]*Rule // of wildcards: "example.com" for *.example.com, "" for *
 }
 
-// Parse parses entries such as "wiki.example.com=staff,editors *.lab.example.com=lab".
+// Rule says who may use the apps of one entry. The zero value is for everybody who is signed in.
+type Rule struct {
+	groups    []string // nil for everybody who is signed in
+	preflight bool
+	public    []pattern
+	complete  bool // not only the paths were given
+}
+
+// Parse parses entries such as "wiki.example.com=staff,editors wiki.example.com/assets/*=PUBLIC *.lab.example.com=lab".
 func Parse(setting string) (Rules, error) {
-	rules := Rules{hosts: map[string][]string{}, domains: map[string][]string{}}
-	for entry := range strings.FieldsSeq(setting) {
-		if err := rules.add(entry); err != nil {
+	rules := Rules{hosts: map[string]*Rule{}, domains: map[string]*Rule{}}
+	entries := strings.Fields(setting)
+	changed := make([]*Rule, len(entries))
+	for i, entry := range entries {
+		var err error
+		if changed[i], err = rules.add(entry); err != nil {
 			return Rules{}, fmt.Errorf("ACCESS has %q: %w", entry, err)
+		}
+	}
+	for i, entry := range entries {
+		if !changed[i].complete {
+			host, _, _ := strings.Cut(entry, "/")
+			return Rules{}, fmt.Errorf("ACCESS has %q, but no entry for the other paths there: add %s=GROUP, or %[2]s=%s for everybody who is signed in", entry, host, signedIn)
 		}
 	}
 	return rules, nil
 }
 
-func (r Rules) add(entry string) error {
-	host, groups, ok := strings.Cut(entry, "=")
+// add adds an entry, and returns the rule that it has made or changed.
+func (r Rules) add(entry string) (*Rule, error) {
+	place, who, ok := strings.Cut(entry, "=")
 	if !ok {
-		return errors.New("give it as HOST=GROUP, with several groups separated by commas without spaces, such as wiki.example.com=staff,editors")
+		return nil, errors.New("give it as HOST=GROUP, with several groups separated by commas without spaces, such as wiki.example.com=staff,editors")
 	}
-	names := strings.Split(groups, ",")
-	for _, name := range names {
-		if err := models.CheckGroup(name); err != nil {
-			return err
-		}
+	host, path, isPath := strings.Cut(place, "/")
+	rule, err := r.at(host)
+	if err != nil {
+		return nil, err
 	}
-	to, name := r.hosts, HostName(host)
+	if isPath {
+		return rule, rule.addPath("/"+path, who)
+	}
+	if rule.complete {
+		return nil, errors.New("this host has an entry already: list all of its groups in one entry, separated by commas")
+	}
+	return rule, rule.addPeople(who)
+}
+
+// at returns the rule of a host, wildcard or "*", which it creates if necessary.
+func (r Rules) at(host string) (*Rule, error) {
+	in, name := r.hosts, HostName(host)
 	if domain, wildcard := strings.CutPrefix(host, "*."); wildcard {
-		to, name = r.domains, HostName(domain)
+		in, name = r.domains, HostName(domain)
 		if isAddress(name) {
 			name = ""
 		}
 	}
 	switch {
 	case host == "*":
-		to, name = r.domains, ""
+		in, name = r.domains, ""
 	case name == "" || hasPort(host):
-		return errors.New("the host must be a name without scheme, port or path, such as wiki.example.com, or *.example.com for all subdomains, or * for all other hosts")
+		return nil, errors.New("the host must be a name without scheme or port, such as wiki.example.com, or *.example.com for all subdomains, or * for all other hosts")
 	}
-	if _, twice := to[name]; twice {
-		return errors.New("this host has an entry already: list all of its groups in one entry, separated by commas")
+	if in[name] == nil {
+		in[name] = new(Rule)
 	}
-	to[name] = names
+	return in[name], nil
+}
+
+// addPeople adds what an entry without a path says.
+func (r *Rule) addPeople(who string) error {
+	everybody := false
+	for name := range strings.SplitSeq(who, ",") {
+		switch name {
+		case signedIn:
+			everybody = true
+		case preflight:
+			r.preflight = true
+		case public:
+			return fmt.Errorf("%s is for paths: to let everybody in without signing in, end the host with /*", public)
+		default:
+			if err := models.CheckGroup(name); err != nil {
+				return fmt.Errorf("%w, or the words %s and %s", err, signedIn, preflight)
+			}
+			r.groups = append(r.groups, name)
+		}
+	}
+	switch {
+	case everybody && r.groups != nil:
+		return fmt.Errorf("%s includes all groups: give one or the other", signedIn)
+	case !everybody && r.groups == nil:
+		return fmt.Errorf("%s needs a group or %s beside it, for all other requests", preflight, signedIn)
+	}
+	r.complete = true
 	return nil
+}
+
+// addPath adds what an entry with a path says.
+func (r *Rule) addPath(path, who string) error {
+	if who != public {
+		return fmt.Errorf("an entry with a path can only be =%s: groups are for whole hosts", public)
+	}
+	pattern, err := parsePattern(path)
+	if err == nil {
+		r.public = append(r.public, pattern)
+	}
+	return err
 }
 
 // None reports whether there are no rules.
@@ -74,28 +149,45 @@ func (r Rules) Hosts() []string {
 	return names
 }
 
-// groups returns the groups that may use a host: those of its own entry, or else of the closest parent
-// domain. It returns false for a host that is open to everybody.
-func (r Rules) groups(host string) ([]string, bool) {
-	if groups, ok := r.hosts[host]; ok {
-		return groups, true
+// anybodySignedIn is the rule of hosts without an entry.
+var anybodySignedIn = new(Rule)
+
+// For returns the one rule of a host: that of its own entry, or else of the closest parent domain. own is
+// true if the host has its own.
+func (r Rules) For(host string) (rule *Rule, own bool) {
+	if rule, ok := r.hosts[host]; ok {
+		return rule, true
 	}
 	if !isAddress(host) {
 		for domain := host; domain != ""; {
 			_, domain, _ = strings.Cut(domain, ".")
-			if groups, ok := r.domains[domain]; ok {
-				return groups, true
+			if rule, ok := r.domains[domain]; ok {
+				return rule, false
 			}
 		}
 	}
-	groups, ok := r.domains[""]
-	return groups, ok
+	if rule, ok := r.domains[""]; ok {
+		return rule, false
+	}
+	return anybodySignedIn, false
 }
 
-// Allow reports whether somebody in these groups may use the app on a host.
-func (r Rules) Allow(host string, member models.Groups) bool {
-	groups, restricted := r.groups(host)
-	return !restricted || slices.ContainsFunc(groups, func(group string) bool { return slices.Contains(member, group) })
+// Admits reports whether somebody who is signed in, and in these groups, may use the app.
+func (r *Rule) Admits(member models.Groups) bool {
+	return r.groups == nil || slices.ContainsFunc(r.groups, func(group string) bool { return slices.Contains(member, group) })
+}
+
+// AdmitsAnybody reports whether a request needs no session: it is for a public path, or a CORS preflight
+// where those pass. header is that of the request, method and uri are "" if unknown.
+func (r *Rule) AdmitsAnybody(method, uri string, header http.Header) bool {
+	if r.preflight && method == http.MethodOptions && header.Get("Origin") != "" && header.Get("Access-Control-Request-Method") != "" {
+		return true // https://fetch.spec.whatwg.org/#cors-preflight-request
+	}
+	if len(r.public) == 0 {
+		return false
+	}
+	path, plain := plainPath(uri)
+	return plain && slices.ContainsFunc(r.public, func(p pattern) bool { return p.matches(path) })
 }
 
 // HostName returns the one spelling of the host in "host" or "host:port": in lower case, with xn--

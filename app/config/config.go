@@ -50,7 +50,7 @@ type Config struct {
 	LoginUIURL         string   `name:"login-ui-url" env:"LOGIN_UI_URL" placeholder:"URL" help:"Your own sign-in page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
 	RegistrationUIURL  string   `name:"registration-ui-url" env:"REGISTRATION_UI_URL" placeholder:"URL" help:"Your own registration page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
-	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
+	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. SIGNED-IN stands for everybody who is signed in; HOST/PATH=PUBLIC and HOST=GROUP,PREFLIGHT let paths and CORS preflights through without a session: see docs/behind-a-proxy.md. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
 	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Notify apps only at public addresses, not loopback, private or link-local ones." group:"Apps"`
 

@@ -2,6 +2,7 @@
 package forwardauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/access"
-	"latchkey/app/config"
 	"latchkey/app/route"
 	"latchkey/app/web"
 	"latchkey/models"
@@ -18,33 +18,90 @@ import (
 )
 
 // Handler answers reverse proxies.
-type Handler struct{ *web.Site }
+type Handler struct {
+	*web.Site
+	own string // Latchkey's host; "" while BASE_URL is unset
+}
 
 // New returns a Handler.
-func New(site *web.Site) *Handler { return &Handler{site} }
+func New(site *web.Site) *Handler {
+	_, authority, _ := strings.Cut(site.BaseOrigin, "://")
+	return &Handler{site, access.HostName(authority)}
+}
 
-// Verify answers GET /auth/verify, which a reverse proxy calls before it lets a request through to an
-// app: with 200 and who is signed in, or with a response that the proxy may pass on to the browser.
-func (h *Handler) Verify(c *gin.Context) {
+// Verify answers /auth/verify, which a reverse proxy calls before it lets a request through to an app: with
+// 200 and who is signed in, or with a response that the proxy may pass on to the browser.
+func (h *Handler) Verify(c *gin.Context) { h.verify(c, false) }
+
+// VerifyPath is Verify for a proxy that appends the path of the request.
+func (h *Handler) VerifyPath(c *gin.Context) { h.verify(c, true) }
+
+func (h *Handler) verify(c *gin.Context, path bool) {
 	session, err := h.SignedIn(c)
-	if errors.Is(err, web.ErrNoSession) {
-		h.askToSignIn(c)
+	if err == nil && h.Access.None() {
+		setIdentityHeaders(c.Writer.Header(), session)
+		c.Status(http.StatusOK)
 		return
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, web.ErrNoSession) {
 		h.Fail(c, err)
 		return
 	}
-	if !h.Access.None() && !h.admit(c, session) {
+	request := h.asked(c.Request, path)
+	rule, problem := h.rule(request)
+	switch {
+	case problem == nil && rule.AdmitsAnybody(request.method, request.uri, c.Request.Header):
+		if session != nil && !rule.Admits(session.Identity.Groups) {
+			session = nil
+		}
+	case session == nil && (problem == nil || request.host == ""):
+		h.askToSignIn(c, request)
+		return
+	case problem != nil:
+		h.Fail(c, problem)
+		return
+	case !rule.Admits(session.Identity.Groups):
+		h.refuse(c, session, request)
 		return
 	}
 	setIdentityHeaders(c.Writer.Header(), session)
 	c.Status(http.StatusOK)
 }
 
-// setIdentityHeaders tells the app who is signed in. All headers are always set, even if empty: in place of
-// a missing one, a proxy might pass on what the client sent.
+// rule returns the rule of ACCESS for a request, or why there is none.
+func (h *Handler) rule(request asked) (*access.Rule, error) {
+	refuse := func(reason string) (*access.Rule, error) {
+		return nil, &web.Problem{Code: http.StatusForbidden, Reason: reason}
+	}
+	switch {
+	case h.Access.None():
+		return new(access.Rule), nil
+	case request.host == "":
+		return refuse(cmp.Or(request.problem, "ACCESS is set, but the app's host is unknown: have the proxy send X-Forwarded-Host, and add its address to TRUSTED_PROXIES."))
+	}
+	host := access.HostName(request.host)
+	rule, own := h.Access.For(host)
+	if host == h.own && (!own || h.Below(request.uri)) {
+		return refuse(fmt.Sprintf("The proxy asks about %s, which is Latchkey's own host: have it send the app's host as X-Forwarded-Host, and ask Latchkey directly instead of at BASE_URL. "+
+			"If the app is on this host too, ACCESS needs an entry for it, such as %[1]s=SIGNED-IN, and the paths below %[2]s must go to Latchkey without the check.", host, h.Path(route.HomeSlash)))
+	}
+	return rule, nil
+}
+
+var (
+	identityHeaders = []string{"X-Kratos-Authenticated-Identity-Id", "Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups"}
+	noValue         = []string{""}
+)
+
+// setIdentityHeaders tells the app who is signed in; session is nil if that is nobody. All headers are always
+// set, even if empty: in place of a missing one, a proxy might pass on what the client sent.
 func setIdentityHeaders(h http.Header, session *models.Session) {
+	if session == nil {
+		for _, name := range identityHeaders {
+			h[name] = noValue
+		}
+		return
+	}
 	identity := session.Identity
 	values := []string{identity.ID.String(), headerText(identity.Email), headerText(identity.Name), strings.Join(identity.Groups, ",")}
 	h["X-Kratos-Authenticated-Identity-Id"] = values[0:1:1]
@@ -83,54 +140,13 @@ func headerText(text string) string {
 	return out.String()
 }
 
-// forwarded is the request that a proxy asks about.
-type forwarded struct {
-	method, proto, host, uri string // from X-Forwarded-Method and so on; "" if unknown
-	problem                  string // why something is unknown, as a sentence; "" if it just wasn't sent
-}
-
-// complete reports whether everything is known. A proxy that sends it all passes our response on.
-func (f forwarded) complete() bool {
-	return f.method != "" && f.proto != "" && f.host != "" && f.uri != ""
-}
-
-// forwarded reads the headers of a trusted proxy; anybody else's are ignored.
-func (h *Handler) forwarded(r *http.Request) forwarded {
-	var f forwarded
-	if !h.FromTrustedProxy(r) {
-		return f
-	}
-	for _, part := range []struct {
-		name  string
-		value *string
-		valid func(string) bool
-	}{
-		{"X-Forwarded-Method", &f.method, func(s string) bool { return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") == "" }},
-		{"X-Forwarded-Proto", &f.proto, func(s string) bool { return s == "http" || s == "https" || s == "ws" || s == "wss" }},
-		{"X-Forwarded-Host", &f.host, func(s string) bool { return access.HostName(s) != "" }},
-		{"X-Forwarded-Uri", &f.uri, func(s string) bool { return strings.HasPrefix(s, "/") }},
-	} {
-		switch values := r.Header[part.name]; {
-		case len(values) == 0 || len(values) == 1 && values[0] == "":
-		case len(values) > 1:
-			f.problem = fmt.Sprintf("The proxy sends %s more than once: have it overwrite the header.", part.name)
-		case !part.valid(values[0]):
-			f.problem = fmt.Sprintf("The proxy sends an invalid %s: have it overwrite the header.", part.name)
-		default:
-			*part.value = values[0]
-		}
-	}
-	return f
-}
-
 // askToSignIn redirects a browser that navigates to a page to the sign-in page, with a return_to. All other
 // clients get a 401, since scripts can't use a page.
-func (h *Handler) askToSignIn(c *gin.Context) {
-	request := h.forwarded(c.Request)
+func (h *Handler) askToSignIn(c *gin.Context, request asked) {
 	switch {
 	case request.problem != "":
 		h.Fail(c, web.ErrNoSession.Because("%s %s", web.ErrNoSession.Reason, request.problem))
-	case !request.complete() || !wantsPage(c.Request):
+	case !request.page(c.Request):
 		h.Fail(c, web.ErrNoSession)
 	case !h.cookieReaches(request):
 		h.Fail(c, &web.Problem{Code: http.StatusForbidden, Reason: fmt.Sprintf(
@@ -140,31 +156,9 @@ func (h *Handler) askToSignIn(c *gin.Context) {
 	}
 }
 
-// wantsPage reports whether a browser is about to show the response.
-func wantsPage(r *http.Request) bool {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	return web.PrefersHTML(r) && (mode == "" || mode == "navigate") && r.Header.Get("X-Requested-With") == ""
-}
-
-// cookieReaches reports whether a browser that signs in sends the cookie to that app. If it doesn't,
-// redirects would loop forever.
-func (h *Handler) cookieReaches(request forwarded) bool {
-	if h.BaseOrigin == "" {
-		return true // unknown
-	}
-	if h.HTTPS && request.proto != "https" {
-		return false
-	}
-	_, own, _ := strings.Cut(h.BaseOrigin, "://")
-	if h.CookieDomain == "" {
-		return access.HostName(request.host) == access.HostName(own)
-	}
-	return config.Covers(h.CookieDomain, access.HostName(request.host))
-}
-
 // wayBack returns where to go after signing in: the requested URL, the app's root if
 // that can't be requested again or isn't allowed as a return_to, or "" if neither is allowed.
-func (h *Handler) wayBack(c *gin.Context, request forwarded) string {
+func (h *Handler) wayBack(c *gin.Context, request asked) string {
 	root := request.proto + "://" + request.host
 	if request.method == http.MethodGet || request.method == http.MethodHead {
 		if target := h.StillAllowed(c, root+request.uri); target != "" {
@@ -174,30 +168,16 @@ func (h *Handler) wayBack(c *gin.Context, request forwarded) string {
 	return h.StillAllowed(c, root+"/")
 }
 
-// admit reports whether ACCESS lets the person use the app that the proxy asks about. If not, it has
-// responded.
-func (h *Handler) admit(c *gin.Context, session *models.Session) bool {
-	request := h.forwarded(c.Request)
-	if request.host == "" {
-		reason := request.problem
-		if reason == "" {
-			reason = "ACCESS is set, but the app's host is unknown: have the proxy send X-Forwarded-Host, and add its address to TRUSTED_PROXIES."
-		}
-		h.Fail(c, &web.Problem{Code: http.StatusForbidden, Reason: reason})
-		return false
-	}
+// refuse responds to somebody whom ACCESS doesn't let use the app.
+func (h *Handler) refuse(c *gin.Context, session *models.Session, request asked) {
 	host := access.HostName(request.host)
-	if h.Access.Allow(host, session.Identity.Groups) {
-		return true
-	}
-	if !request.complete() || !wantsPage(c.Request) {
+	if !request.page(c.Request) {
 		h.Fail(c, &web.Problem{Code: http.StatusForbidden, Reason: fmt.Sprintf("%s isn't in any group with access to %s.", session.Identity.Email, host)})
-		return false
+		return
 	}
 	c.Abort()
 	h.PageElsewhere(c, http.StatusForbidden, views.Forbidden(views.ForbiddenPage{
 		Page: h.PageDataElsewhere(c), Person: web.Person(session), Email: session.Identity.Email, Host: host,
 		LogoutURL: h.LogoutURL(c, session, h.wayBack(c, request)), AccountURL: h.Origin(c) + h.Path(route.Account),
 	}))
-	return false
 }

@@ -34,6 +34,9 @@ type Route struct {
 	Bearer bool
 	// Public needs no session: none is looked up.
 	Public bool
+	// AnyMethod answers every one of Methods like GET, whichever site it comes from. It's for what changes
+	// nothing and is asked about requests of any kind.
+	AnyMethod bool
 	// AnyHost accepts any Host header while BASE_URL is unset.
 	AnyHost bool
 }
@@ -45,6 +48,12 @@ const (
 	// context with a timeout would cost more than the rest of such a request.
 	NoTimeout time.Duration = -1
 )
+
+// Methods are those of HTTP and WebDAV, which proxies may forward.
+var Methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace,
+	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "MKCALENDAR", "ACL", "BIND", "REBIND", "UNBIND",
+}
 
 // All is every route, in the order of the table.
 var All []*Route
@@ -111,7 +120,9 @@ var (
 // Other endpoints for apps and proxies. Verify ignores the Authorization header, which is meant for the app.
 var (
 	JWKS   = add(Route{Method: http.MethodGet, Path: "/.well-known/jwks.json", JSON: true, Public: true})
-	Verify = add(Route{Method: http.MethodGet, Path: "/verify", JSON: true, Quiet: true, Timeout: NoTimeout})
+	Verify = add(Route{Method: http.MethodGet, Path: "/verify", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true})
+	// VerifyPath is Verify for proxies that append the path of the request which they ask about.
+	VerifyPath = add(Route{Method: http.MethodGet, Path: "/verify/*path", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true})
 )
 
 // Health.
@@ -153,6 +164,13 @@ func (b Base) ReturningTo(r *Route, returnTo string) string {
 		return b.Path(r)
 	}
 	return b.Path(r) + "?" + url.Values{"return_to": {returnTo}}.Encode()
+}
+
+// Below reports whether a path, with or without a query, is one of Latchkey's.
+func (b Base) Below(path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	_, below := b.relative(path)
+	return below
 }
 
 // relative returns path without the base, and false if it is not below the base.
