@@ -47,7 +47,7 @@ func queueDeliveries(ctx context.Context, tx *db.Tx, now time.Time, sessions []S
 			rows = append(rows, Delivery{Job: job, AppName: app.Name, SessionID: session.ID, IdentityID: session.IdentityID, Reason: session.EndReason})
 		}
 	}
-	return gorm.G[Delivery](tx.DB).CreateInBatches(ctx, &rows, insertBatch)
+	return insertAll(ctx, tx, rows)
 }
 
 // Due returns the names of the apps that have deliveries due now.

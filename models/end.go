@@ -205,12 +205,8 @@ func recordEnds(ctx context.Context, tx *db.Tx, now time.Time, sessions []Sessio
 	for i := range sessions {
 		ends[i] = End{SessionID: sessions[i].ID, Reason: sessions[i].EndReason, At: now}
 	}
-	return gorm.G[End](tx.DB).CreateInBatches(ctx, &ends, insertBatch)
+	return insertAll(ctx, tx, ends)
 }
-
-// insertBatch is how many rows one INSERT has. It keeps the number of variables within every database's
-// limit.
-const insertBatch = 500
 
 // endsChannel is the PostgreSQL channel on which instances notify each other of new ends.
 const endsChannel = "latchkey_ends"

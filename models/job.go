@@ -119,7 +119,7 @@ func claim[T any, row interface {
 			job.LeasedUntil = until
 		}
 		claimed = found
-		return tx.WithContext(ctx).Exec("UPDATE "+q.name+" SET attempts = attempts + 1, leased_until = ?, updated_at = ? WHERE id IN ?", until, now, ids).Error
+		return tx.WithContext(ctx).Exec("UPDATE "+q.name+" SET attempts = attempts + 1, leased_until = ?, updated_at = ? WHERE id IN ?", until, now, padded(ids)).Error
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim %s to %s: %w", q.name, recipient, err)

@@ -247,7 +247,7 @@ func (s Sessions) ByIDs(ctx context.Context, ids []uuid.UUID) ([]Session, error)
 	err := s.db.Query(ctx).Raw(`SELECT sessions.id, number, expires_at, ended_at, end_reason, session_floor, at, reason
 		FROM sessions JOIN identities ON identities.id = sessions.identity_id
 		LEFT JOIN sweeps ON sweeps.identity_id = sessions.identity_id AND number < below AND ended_at IS NULL AND `+firstSweep+`
-		WHERE sessions.id IN ?`, ids).Scan(&rows).Error
+		WHERE sessions.id IN ?`, padded(ids)).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("find sessions: %w", err)
 	}
