@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/live"
@@ -11,3 +13,6 @@ func (a *App) Routes() gin.RoutesInfo { return a.engine.Routes() }
 
 // Live is the event streams.
 func (a *App) Live() *live.Handler { return a.live }
+
+// SetBodyTimeout shortens how long the body of a request may take.
+func (a *App) SetBodyTimeout(d time.Duration) { a.site.BodyTimeout = d }

@@ -51,6 +51,9 @@ func (a *App) watch(ctx context.Context) {
 // observe wires what metrics and traces are told. Without them, nothing is.
 func (a *App) observe(database *db.DB) error {
 	hasher, traces := a.authn.Hasher(), a.site.Traces
+	crowded := outage.NewWarning(a.site.Log, "PostgreSQL takes no more connections, so requests share those there are: "+
+		"raise max_connections there, or lower pool_max_conns in DATABASE_URL", "")
+	database.OnCrowded(func(err error) { crowded.Report(context.Background(), err) })
 	if a.site.MetricsListen != "" {
 		a.metrics = a.newMetrics(database)
 		a.authn.Observe(a.metrics)

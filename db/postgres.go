@@ -34,7 +34,10 @@ const (
 )
 
 // postgresEngine is the engine of a PostgreSQL server.
-type postgresEngine struct{ pool *pgxpool.Pool }
+type postgresEngine struct {
+	pool  *pgxpool.Pool
+	crowd *crowd
+}
 
 // postgresConfig parses a URL and adds defaults.
 func postgresConfig(dsn string) (*pgxpool.Config, error) {
@@ -90,6 +93,8 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 	if limit != nil {
 		config.ConnConfig.DialFunc = limit(config.ConnConfig.DialFunc)
 	}
+	crowd := &crowd{turn: make(chan struct{}, 1)}
+	config.BeforeConnect = crowd.beforeConnect
 	var current atomic.Pointer[pgxpool.Pool]
 	handleError := config.ConnConfig.OnPgError
 	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, failure *pgconn.PgError) bool {
@@ -105,7 +110,9 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 		return nil, openError(name, err)
 	}
 	current.Store(pool)
-	conns := stdlib.OpenDBFromPool(pool)
+	crowd.pool = pool
+	conns := sql.OpenDB(patientConnector{stdlib.GetPoolConnector(pool), crowd})
+	conns.SetMaxIdleConns(0) // the pool keeps them
 	closeAll := func() error {
 		defer pool.Close()
 		return conns.Close()
@@ -114,7 +121,7 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 	if err != nil {
 		return nil, openError(name, errors.Join(err, closeAll()))
 	}
-	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool}}, nil
+	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool, crowd}}, nil
 }
 
 // CheckURL returns an error if dsn is not a valid database URL.
@@ -283,7 +290,11 @@ func (e *postgresEngine) lockNamed(tx *gorm.DB, name string) error {
 
 func (e *postgresEngine) connections() Connections {
 	stat := e.pool.Stat()
-	return Connections{InUse: int(stat.AcquiredConns()), Idle: int(stat.IdleConns()), Limit: int(stat.MaxConns())}
+	now := Connections{InUse: int(stat.AcquiredConns()), Idle: int(stat.IdleConns()), Limit: int(stat.MaxConns())}
+	if e.crowd.recent() != nil {
+		now.Limit = now.InUse + now.Idle
+	}
+	return now
 }
 
 // readRow bypasses database/sql.
@@ -296,8 +307,15 @@ func (e *postgresEngine) readRow(ctx context.Context, query string, key []byte, 
 		}
 	}
 	err := e.pool.QueryRow(ctx, query, key).Scan(dest...)
+	if err != nil && isCrowded(err) {
+		err = e.readRowWaiting(ctx, query, key, dest)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return gorm.ErrRecordNotFound
 	}
 	return err
+}
+
+func (e *postgresEngine) readRowWaiting(ctx context.Context, query string, key []byte, dest []any) error {
+	return e.crowd.try(ctx, func() error { return e.pool.QueryRow(ctx, query, key).Scan(dest...) })
 }

@@ -84,7 +84,11 @@ func (d *DB) write(ctx context.Context, do func(tx *Tx) error) error {
 }
 
 func (d *DB) transaction(ctx context.Context, do func(tx *Tx) error, options *sql.TxOptions) error {
-	return d.Query(ctx).Transaction(func(tx *gorm.DB) error { return do(&Tx{tx, d.engine}) }, options)
+	err := d.Query(ctx).Transaction(func(tx *gorm.DB) error { return do(&Tx{tx, d.engine}) }, options)
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return ctx.Err() // database/sql has rolled it back for that
+	}
+	return err
 }
 
 // isSerializationFailure reports whether a transaction failed only because of concurrent ones: a deadlock

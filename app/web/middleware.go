@@ -167,10 +167,12 @@ func (s *Site) LimitSize(c *gin.Context) {
 			Reason:  fmt.Sprintf("The request headers are too long: the limit is %d bytes. Deleting this site's cookies may help.", maxHeaderBytes)})
 		return
 	}
-	if c.Request.Body != nil && c.Request.Body != http.NoBody {
+	if hasBody(c.Request) {
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes)
 	}
 }
+
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 
 func headerBytes(r *http.Request) int {
 	n := len(r.Host)
@@ -182,7 +184,7 @@ func headerBytes(r *http.Request) int {
 	return n
 }
 
-// WithTimeout cancels a request's context after its route's timeout.
+// WithTimeout cancels a request's context after its route's timeout, which begins when its body has arrived.
 func (s *Site) WithTimeout(c *gin.Context) {
 	limit := route.DefaultTimeout
 	if r := s.route(c); r != nil && r.Timeout != 0 {
@@ -191,7 +193,13 @@ func (s *Site) WithTimeout(c *gin.Context) {
 	if limit == route.NoTimeout {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
+	if hasBody(c.Request) && c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+		if err := s.receiveBody(c); err != nil {
+			s.Fail(c, err)
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(c.Request.Context(), limit, errTimedOut)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()

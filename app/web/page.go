@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -29,7 +30,8 @@ func (s *Site) PageElsewhere(c *gin.Context, status int, component templ.Compone
 func render(c *gin.Context, status int, component templ.Component) {
 	c.Header("Content-Type", "text/html; charset=utf-8")
 	c.Status(status)
-	if err := component.Render(c.Request.Context(), c.Writer); err != nil {
+	// The page may be about a request that has run out of time, which templ would show by an empty one.
+	if err := component.Render(context.WithoutCancel(c.Request.Context()), c.Writer); err != nil {
 		// The client has disconnected, or will notice that the page is incomplete.
 		_ = c.Error(fmt.Errorf("write the page: %w", err))
 		c.Abort()

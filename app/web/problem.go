@@ -140,7 +140,14 @@ var (
 		Reason:  "The database can't be used right now. Try again in a few seconds; if that doesn't help, send your administrator the request id."}
 	errCanceled = &Problem{Code: http.StatusServiceUnavailable, Reason: "The request was canceled before it was answered.",
 		Visitor: "Your browser stopped waiting for the answer. Try again."}
+	errSlowBody = Problem{Code: http.StatusRequestTimeout}.Telling("The rest of the request didn't arrive in time. Check your connection and try again.")
+	errTooLong  = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
+		Visitor: "This took too long, so it was stopped. Try again in a few seconds; if that doesn’t help, send your administrator the request id.",
+		Reason:  "The request took too long, so it was stopped. Try again in a few seconds; if that doesn't help, send your administrator the request id."}
 )
+
+// errTimedOut is the cause of a request's context that its route's timeout has canceled.
+var errTimedOut = errors.New("the request has taken too long")
 
 // errorGeneric is the body of every JSON error.
 type errorGeneric struct {
@@ -249,6 +256,12 @@ func (s *Site) Explain(c *gin.Context, err error) *Problem {
 		return errBusy
 	case errors.Is(err, context.Canceled):
 		return errCanceled
+	case errors.Is(err, context.DeadlineExceeded) && context.Cause(c.Request.Context()) == errTimedOut:
+		// The database's own limits are shorter: it may have had no time left.
+		s.Log.LogAttrs(c.Request.Context(), slog.LevelWarn, "request timed out", slog.String("request", RequestID(c)), slog.Any("error", err))
+		late := *errTooLong
+		late.Cause = err
+		return &late
 	case db.Unavailable(err):
 		s.ReportDatabase(c.Request.Context(), err, RequestID(c))
 		unavailable := *errUnavailable

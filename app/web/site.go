@@ -38,6 +38,10 @@ type Site struct {
 	// the other.
 	Uses *background.Uses[uuid.UUID]
 
+	// BodyTimeout is how long the body of a request may take to arrive. Only then begins the time that the route
+	// allows: a slow client must not look like a slow database.
+	BodyTimeout time.Duration
+
 	sessions models.Sessions
 	page     views.Page              // what every page shows
 	routes   map[string]*route.Route // by gin's full path
@@ -49,7 +53,7 @@ type Site struct {
 
 // New returns a Site. page is what every page shows.
 func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page views.Page, log *slog.Logger, now func() time.Time, traces *tracing.Tracer) (*Site, error) {
-	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces,
+	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces, BodyTimeout: bodyTimeout,
 		Writes: background.NewQueue(log), Uses: background.NewUses[uuid.UUID](log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
 		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", "")}
