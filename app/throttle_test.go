@@ -136,22 +136,52 @@ func TestNobodyCanKeepAnotherPersonOut(t *testing.T) {
 	ada := site.signUp("ada@example.com") // leaves the sign of a known device in this browser
 	ada.open(ada.logoutURL())
 	eve := site.visitor()
-	for i := range 101 { // from everywhere
-		require.Equal(t, http.StatusBadRequest, eve.tryLogin("ada@example.com", "wrong password", from(fmt.Sprintf("198.51.100.%d", i))).status)
+	fail := func(ip string) answer { return eve.tryLogin("ada@example.com", "wrong password", from(ip)) }
+	for i := range 25 { // from everywhere
+		for range 5 {
+			require.Equal(t, http.StatusBadRequest, fail(fmt.Sprintf("198.51.100.%d", i)).status)
+		}
 	}
 	for i := range 103 { // and everything from Ada's own network
 		eve.tryLogin(fmt.Sprintf("user%d@example.com", i), "wrong password", from("203.0.113.1"))
 	}
-	require.Equal(t, http.StatusBadRequest, eve.tryLogin("ada@example.com", "wrong password", from("2001:db8::1")).status, "the first of a network")
-	for range 10 { // and takes each turn, though a /48 is one network
-		wait := eve.tryLogin("ada@example.com", "wrong password", from("2001:db8:0:7::1")).wait()
-		require.LessOrEqual(t, wait, time.Minute)
-		site.clock.advance(wait)
-		require.Equal(t, http.StatusBadRequest, eve.tryLogin("ada@example.com", "wrong password", from("198.51.100.1")).status)
+	for i := range 6 { // a /48 is one network
+		require.Equal(t, http.StatusBadRequest, fail(fmt.Sprintf("2001:db8:0:%d::1", i)).status)
 	}
+	for _, minutes := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		wait := fail("2001:db8:0:ffff::1").wait()
+		require.Equal(t, minutes*time.Minute, wait, "her own failures make her wait, the longer for all those of others")
+		site.clock.advance(wait)
+		require.Equal(t, http.StatusBadRequest, fail("2001:db8::1").status)
+	}
+	fail("198.51.100.1")
 
 	require.Equal(t, http.StatusOK, ada.submitLogin("ada@example.com", goodPassword, from("203.0.113.1")).status, "Ada where she has signed in before, even in Eve's network")
-	require.Equal(t, http.StatusOK, site.visitor().tryLogin("ada@example.com", goodPassword, from("192.0.2.1")).status, "Ada in a new browser elsewhere")
+	other := site.visitor()
+	for range 5 {
+		fail("198.51.100.1").wait()
+		require.Equal(t, http.StatusBadRequest, other.tryLogin("ada@example.com", "a typo", from("192.0.2.1")).status)
+	}
+	require.Equal(t, http.StatusOK, other.tryLogin("ada@example.com", goodPassword, from("192.0.2.1")).status, "Ada in a new browser elsewhere, though she mistypes")
+}
+
+func TestOneAccountCanNotTakeTheHashingFromOthers(t *testing.T) {
+	site := newSite(t)
+	site.register("ada@example.com")
+	site.register("bob@example.com")
+	right := 0
+	for site.visitor().tryLogin("ada@example.com", goodPassword).status == http.StatusOK {
+		right++
+	}
+	require.Equal(t, 60, right)
+
+	require.Equal(t, time.Second, site.visitor().tryLogin("ada@example.com", goodPassword).wait(), "right or wrong, it isn't looked at")
+	require.Equal(t, http.StatusOK, site.visitor().tryLogin("bob@example.com", goodPassword).status)
+	site.clock.advance(time.Second)
+	require.Equal(t, http.StatusOK, site.visitor().tryLogin("ada@example.com", goodPassword).status)
+	site.visitor().tryLogin("ada@example.com", goodPassword).wait()
+	site.clock.advance(time.Minute)
+	require.Equal(t, http.StatusBadRequest, site.visitor().tryLogin("ada@example.com", "wrong password").status, "wrong ones don't count")
 }
 
 func TestKnownDeviceHasACountOfItsOwn(t *testing.T) {

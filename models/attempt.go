@@ -28,9 +28,10 @@ type Limit struct {
 	Key  string
 	Free int           // failures before the first wait
 	Most time.Duration // the longest wait
-	// SparesFirst exempts the first attempt of each source from this limit, so that an attacker
-	// elsewhere can't lock everybody out.
-	SparesFirst bool
+	// Slows, if not zero, makes this a limit that keeps nobody waiting by itself. Past Free, the waits of a
+	// source that has used up its own free failures begin at Slows instead of a second, and grow up to Most.
+	// So what others do can make somebody's waits longer, but can't begin or renew one.
+	Slows time.Duration
 }
 
 // forgetAfter is how long failures are remembered, from the first one. Counting from the last would
@@ -38,7 +39,7 @@ type Limit struct {
 const forgetAfter = 24 * time.Hour
 
 // Attempts counts failures. Each failure past Limit.Free doubles the wait before the next attempt, from
-// one second up to Limit.Most.
+// one second up to Limit.Most; see also Limit.Slows.
 type Attempts struct{ table }
 
 // errWait rolls the transaction back, so that a refused attempt leaves no rows behind.
@@ -83,13 +84,20 @@ func (s Attempts) count(ctx context.Context, tx *db.Tx, limits []Limit) (time.Du
 	if wait := waitOf(counts, limits, now); wait > 0 {
 		return wait, errWait
 	}
+	for i := range counts {
+		counts[i].Failures++
+	}
 	for i, limit := range limits {
-		failures, forget := counts[i].Failures+1, now.Add(forgetAfter)
-		if counts[i].Failures > 0 && counts[i].ForgetAt.Before(forget) {
+		forget := now.Add(forgetAfter)
+		if counts[i].Failures > 1 && counts[i].ForgetAt.Before(forget) {
 			forget = counts[i].ForgetAt
 		}
-		_, err := gorm.G[Attempt](tx.DB).Where("key = ?", hashKey(limit.Key)).Set(set("failures", failures),
-			set("retry_at", now.Add(pause(failures-limit.Free, limit.Most))), set("forget_at", forget)).Update(ctx)
+		wait := pause(counts[i].Failures-limit.Free, time.Second, limit.Most)
+		if i == 0 {
+			wait = max(wait, slowed(counts, limits))
+		}
+		_, err := gorm.G[Attempt](tx.DB).Where("key = ?", hashKey(limit.Key)).Set(set("failures", counts[i].Failures),
+			set("retry_at", now.Add(wait)), set("forget_at", forget)).Update(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -133,14 +141,28 @@ func (s Attempts) counts(ctx context.Context, from *gorm.DB, limits []Limit) ([]
 	return counts, nil
 }
 
+// slowed returns the wait that the limits which slow others down impose on the source, the first of limits.
+func slowed(counts []Attempt, limits []Limit) (wait time.Duration) {
+	for i, limit := range limits {
+		if limit.Slows > 0 && counts[i].Failures > limit.Free {
+			wait = max(wait, pause(counts[0].Failures-limits[0].Free, limit.Slows, limit.Most))
+		}
+	}
+	return wait
+}
+
 // waitOf returns the longest wait that the limits require. counts and limits correspond; the source's
 // limit comes first.
 func waitOf(counts []Attempt, limits []Limit, now time.Time) (wait time.Duration) {
 	for i, limit := range limits {
-		if counts[i].Failures <= limit.Free || limit.SparesFirst && counts[0].Failures == 0 {
+		if limit.Slows > 0 || counts[i].Failures <= limit.Free {
 			continue
 		}
-		wait = max(wait, remaining(counts[i].RetryAt.Sub(now), pause(counts[i].Failures-limit.Free, limit.Most)))
+		total := pause(counts[i].Failures-limit.Free, time.Second, limit.Most)
+		if i == 0 {
+			total = max(total, slowed(counts, limits))
+		}
+		wait = max(wait, remaining(counts[i].RetryAt.Sub(now), total))
 	}
 	return wait
 }
@@ -158,12 +180,12 @@ func remaining(left, total time.Duration) time.Duration {
 }
 
 // pause is the wait after the nth failure past the free ones.
-func pause(n int, most time.Duration) time.Duration {
+func pause(n int, first, most time.Duration) time.Duration {
 	if n <= 0 {
 		return 0
 	}
 	const doublings = 20 // beyond every Limit.Most; keeps the shift from overflowing
-	return min(time.Second<<min(n-1, doublings), most)
+	return min(first<<min(n-1, doublings), most)
 }
 
 // Succeeded undoes what Take counted: it clears the counts of the forgotten keys, and lowers those of

@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,15 +112,34 @@ func TestWhoWaitsForOneLimitCountsForNone(t *testing.T) {
 	require.NotZero(t, w.take(network, bob))
 }
 
-func TestFirstTryOfASourceIsSpared(t *testing.T) {
+func TestOthersOnlyLengthenTheWaitsOfASourceThatFailsItself(t *testing.T) {
 	w := newWorld(t)
-	account := models.Limit{Key: "account", Free: 0, Most: time.Minute, SparesFirst: true}
-	source := func(name string) models.Limit { return models.Limit{Key: name, Free: 5, Most: time.Minute} }
-	require.Zero(t, w.take(source("eve"), account))
-	require.NotZero(t, w.take(source("eve"), account))
+	account := models.Limit{Key: "account", Free: 3, Most: 4 * time.Minute, Slows: time.Minute}
+	source := func(name string) models.Limit { return models.Limit{Key: name, Free: 2, Most: 8 * time.Second} }
+	for _, botnet := range []string{"a", "b", "c", "d"} {
+		require.Zero(t, w.take(source(botnet), account))
+	}
 
-	require.Zero(t, w.take(source("ada"), account), "whatever others do")
-	require.NotZero(t, w.take(source("ada"), account), "once")
+	for range 3 {
+		require.Zero(t, w.take(source("ada"), account), "whatever others have done, her first failures are free")
+	}
+	for _, minutes := range []time.Duration{1, 2, 4, 4} {
+		for i := range 5 {
+			w.take(source(fmt.Sprint("another", minutes, i)), account)
+			require.Equal(t, minutes*time.Minute, w.take(source("ada"), account), "others don't renew her wait")
+		}
+		w.now = w.now.Add(minutes * time.Minute)
+		require.Zero(t, w.take(source("ada"), account))
+	}
+}
+
+func TestWaitsAreShortUntilManyHaveFailed(t *testing.T) {
+	w := newWorld(t)
+	account := models.Limit{Key: "account", Free: 3, Most: time.Hour, Slows: time.Minute}
+	source := models.Limit{Key: "ada", Free: 1, Most: time.Minute}
+	require.Zero(t, w.take(source, account))
+	require.Zero(t, w.take(source, account))
+	require.Equal(t, time.Second, w.take(source, account))
 }
 
 func TestWhatIsTakenBackLeavesNoRows(t *testing.T) {

@@ -84,7 +84,8 @@ func (s *Service) Register(ctx context.Context, client Client, account NewAccoun
 	if err := s.throttleRegistration(ctx, client); err != nil {
 		return nil, err
 	}
-	identity, credential, err := s.create(ctx, account, setupToken)
+	turn := password.Turn{Kind: "new account", Network: siteOf(client.IP), Account: models.NormalizeEmail(account.Email)}
+	identity, credential, err := s.create(password.WithTurn(ctx, turn), account, setupToken)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gofrs/uuid/v5"
+	"golang.org/x/time/rate"
 
 	"latchkey/app/background"
 	"latchkey/app/config"
@@ -31,6 +32,7 @@ type Service struct {
 	log      *slog.Logger
 	now      func() time.Time
 	queues   queues
+	rights   rights
 	claimed  atomic.Bool // there has been an account: see Unclaimed
 }
 
@@ -38,7 +40,7 @@ type Service struct {
 func New(settings *config.Settings, store *models.Store, writes *background.Queue, log *slog.Logger, now func() time.Time) *Service {
 	return &Service{settings: settings, store: store, hasher: password.NewHasher(settings.PasswordParams()),
 		rules:  password.Rules{MinLength: settings.PasswordMinLength, SiteName: settings.SiteName},
-		writes: writes, log: log, now: now, queues: queues{bySource: map[string]*queue{}}}
+		writes: writes, log: log, now: now, queues: queues{bySource: map[string]*queue{}}, rights: rights{byAccount: map[uuid.UUID]*rate.Limiter{}}}
 }
 
 // Observe sets the metrics that count sign-ins. Call it before the Service is used.
@@ -109,7 +111,9 @@ func (s *Service) password(ctx context.Context, person uuid.UUID) (models.Creden
 // verify compares a password with a credential, whose secret is "" if there is no account, and
 // upgrades an old hash. Failures are recorded.
 func (s *Service) verify(ctx context.Context, client Client, login string, identity models.Identity, credential models.Credential, pass string) (models.Proof, error) {
-	stale, err := s.throttled(ctx, client, cmp.Or(identity.Email, login), credential, pass)
+	email := cmp.Or(identity.Email, login)
+	ctx = s.withTurn(ctx, client, email, credential)
+	stale, err := s.throttled(ctx, client, email, credential, pass)
 	if err == nil && !identity.Active {
 		err = ErrDisabled
 	}
@@ -200,7 +204,8 @@ func (s *Service) ChangePassword(ctx context.Context, client Client, session *mo
 	if err != nil {
 		return nil, err
 	}
-	hash, err := s.hasher.Hash(ctx, pass)
+	current := models.Credential{ID: proof.Credential, Version: proof.Version}
+	hash, err := s.hasher.Hash(s.withTurn(ctx, client, session.Identity.Email, current), pass)
 	if err != nil {
 		return nil, err
 	}

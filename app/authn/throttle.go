@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/gofrs/uuid/v5"
+	"golang.org/x/time/rate"
 
 	"latchkey/app/password"
 	"latchkey/models"
@@ -14,17 +18,25 @@ import (
 
 // How many wrong passwords are allowed before the next attempt has to wait, and the maximum wait.
 //
-// One account from one network is slowed down first, then the network, then the account as a
-// whole. An attacker who keeps failing must not lock a person out of their account: so the account's
-// own limit never blocks the first attempt from a network and waits a minute at most, and a browser in
-// which the person has signed in before is only subject to its own limit.
+// An attacker who keeps failing must not lock a person out of their account. So only failures from the same
+// network make anybody wait, and a browser in which the person has signed in before is only subject to its own
+// limit. Failures from all networks together make the waits longer, for networks that have used up their own free
+// failures: each network that an attacker has is good for few guesses a day at one account.
 const (
 	freePerSource  = 5 // one account from one network, or one known browser
 	freePerNetwork = 100
-	freePerAccount = 100
-	freeAccounts   = 20 // created from one network
+	freePerAccount = 100 // from all networks
+	freeAccounts   = 20  // created from one network
 	maxWait        = 15 * time.Minute
-	maxAccountWait = time.Minute
+	firstSlowWait  = time.Minute // beyond freePerAccount
+	maxSlowWait    = time.Hour
+)
+
+// How many right passwords of one account are accepted: whoever has one must not fill the queue for hashing, or the
+// database with sessions. It is counted by each instance, since it protects its processor.
+const (
+	rightInARow = 60
+	rightEvery  = time.Second // beyond rightInARow
 )
 
 // ThrottledError means that there were too many attempts: the password wasn't checked.
@@ -42,24 +54,27 @@ func (e *ThrottledError) Error() string {
 // ErrCredentials for a wrong password. Each attempt is counted first, and uncounted if it succeeds or
 // couldn't be made, even if the client has disconnected.
 func (s *Service) throttled(ctx context.Context, client Client, email string, credential models.Credential, pass string) (stale bool, err error) {
-	if s.hasher.Busy(ctx) { // saves two useless writes
-		return false, password.ErrBusy
+	if wait := s.rights.wait(credential.IdentityID, s.now()); wait > 0 {
+		return false, &ThrottledError{tooManyRight, wait}
 	}
 	network, account := "network:"+networkOf(client.IP), "account:"+models.NormalizeEmail(email)
 	source := models.Limit{Key: siteOf(client.IP) + " " + account, Free: freePerSource, Most: maxWait}
 	others := []models.Limit{
 		{Key: network, Free: freePerNetwork, Most: maxWait},
-		{Key: account, Free: freePerAccount, Most: maxAccountWait, SparesFirst: true},
+		{Key: account, Free: freePerAccount, Most: maxSlowWait, Slows: firstSlowWait},
 	}
-	cleared, takenBack := []string{source.Key, account}, []string{network}
-	if client.Device.knows(credential, s.now()) {
-		source.Key, others = "device:"+client.Device.ID.String(), nil
-		cleared, takenBack = []string{source.Key}, nil
-	}
-
+	takenBack := []string{network, account}
 	// As many attempts as may be wrong run in parallel. The others queue: attempts are counted before they
-	// are known to be wrong, so more in parallel would throttle right passwords.
-	leave, err := s.queues.enter(ctx, source.Key)
+	// are known to be wrong, so more in parallel would throttle right passwords. All browsers of one account in one
+	// network share a queue, so that an account doesn't get more room by having more of them.
+	queue := source.Key
+	if client.Device.knows(credential, s.now()) {
+		source.Key, others, takenBack = "device:"+client.Device.ID.String(), nil, nil
+	}
+	if s.hasher.Busy(ctx) { // saves two useless writes
+		return false, password.ErrBusy
+	}
+	leave, err := s.queues.enter(ctx, queue)
 	if err != nil {
 		return false, err
 	}
@@ -75,14 +90,74 @@ func (s *Service) throttled(ctx context.Context, client Client, email string, cr
 	detached := context.WithoutCancel(ctx)
 	switch {
 	case err != nil: // it wasn't checked
-		if err := s.store.Attempts.Succeeded(detached, nil, append(takenBack, cleared...)); err != nil {
+		if err := s.store.Attempts.Succeeded(detached, nil, append(takenBack, source.Key)); err != nil {
 			s.log.ErrorContext(ctx, "attempt not taken back", slog.Any("error", err))
 		}
 		return false, err
 	case !ok:
 		return false, ErrCredentials
 	}
-	return stale, s.store.Attempts.Succeeded(detached, cleared, takenBack)
+	if err := s.store.Attempts.Succeeded(detached, []string{source.Key}, takenBack); err != nil {
+		return false, err
+	}
+	if wait := s.rights.take(credential.IdentityID, s.now()); wait > 0 {
+		return false, &ThrottledError{tooManyRight, wait}
+	}
+	return stale, nil
+}
+
+const tooManyRight = "This account has been signed in to too often in a short time."
+
+// rights limits how many right passwords each account gets accepted. A wrong one doesn't count, or strangers
+// could use up somebody's.
+type rights struct {
+	mu        sync.Mutex
+	byAccount map[uuid.UUID]*rate.Limiter
+	tidyAt    int // how many accounts to have before those are forgotten that are as good as new
+}
+
+// wait returns how long an account has to wait before another right password is accepted.
+func (r *rights) wait(account uuid.UUID, now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	limiter := r.byAccount[account]
+	if limiter == nil {
+		return 0
+	}
+	return missing(limiter, now)
+}
+
+func missing(limiter *rate.Limiter, now time.Time) time.Duration {
+	return max(0, time.Duration((1-limiter.TokensAt(now))*float64(rightEvery)))
+}
+
+// take counts a right password, or returns how long to wait because there were too many.
+func (r *rights) take(account uuid.UUID, now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.byAccount) >= r.tidyAt {
+		maps.DeleteFunc(r.byAccount, func(_ uuid.UUID, l *rate.Limiter) bool { return l.TokensAt(now) >= rightInARow })
+		r.tidyAt = 2*len(r.byAccount) + 1000
+	}
+	limiter := r.byAccount[account]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Every(rightEvery), rightInARow)
+		r.byAccount[account] = limiter
+	}
+	if !limiter.AllowN(now, 1) {
+		return max(missing(limiter, now), time.Millisecond)
+	}
+	return 0
+}
+
+// withTurn returns the context of a client's hashes for an account. Browsers in which people have signed in before
+// share a half of their own, so that a flood from everywhere doesn't keep them out.
+func (s *Service) withTurn(ctx context.Context, client Client, email string, credential models.Credential) context.Context {
+	kind := "new browser"
+	if client.Device.knows(credential, s.now()) {
+		kind = "known browser"
+	}
+	return password.WithTurn(ctx, password.Turn{Kind: kind, Network: siteOf(client.IP), Account: models.NormalizeEmail(email)})
 }
 
 // compare compares a password with a hash, which is empty if there is no account.
@@ -102,7 +177,7 @@ func (s *Service) throttleRegistration(ctx context.Context, client Client) error
 	return err
 }
 
-// queues limit the password attempts of each source to freePerSource at a time.
+// queues limit the password attempts at one account from one network to freePerSource at a time.
 type queues struct {
 	mu       sync.Mutex
 	bySource map[string]*queue

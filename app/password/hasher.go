@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync/atomic"
+	"runtime/debug"
 	"time"
 
 	"github.com/alexedwards/argon2id"
@@ -77,21 +77,19 @@ func (p Params) below(current Params) bool {
 	return p.MemoryKiB < current.MemoryKiB || p.Passes < current.Passes || p.Lanes < current.Lanes
 }
 
-// A Hasher hashes and verifies passwords with Argon2id, no more than GOMAXPROCS at a
-// time. Others wait in a queue of limited length and for RetryAfter at most, so that
-// memory doesn't grow with the load; those that would wait longer are refused at once. It is safe
-// for concurrent use.
+// A Hasher hashes and verifies passwords with Argon2id, no more than GOMAXPROCS at a time, and no more than
+// fit into the memory that the Go runtime may use. Others wait in a queue of limited length and for RetryAfter at
+// most; those that would wait longer are refused at once. Who comes next, and who loses a place when the
+// queue is full, goes by WithTurn. It is safe for concurrent use.
 //
 // Its methods take passwords of any bytes. They return ErrBusy if the queue is too
 // long, and the context's error if it ends before hashing starts. Passwords that differ only
 // in Unicode normalization are the same, since keyboards differ in how they enter an é (NIST SP 800-63B-4 §3.1.1.2).
 type Hasher struct {
-	params   Params
-	nobody   string        // a hash that no password matches
-	admitted chan struct{} // one for each waiting or running hash
-	running  chan struct{} // one for each running hash
-	took     atomic.Int64  // moving average of a hash's duration, in nanoseconds
-	onHash   func(context.Context, Hashing)
+	params Params
+	nobody string // a hash that no password matches
+	queue  queue
+	onHash func(context.Context, Hashing)
 }
 
 // Hashing describes a finished or refused hash.
@@ -111,11 +109,7 @@ type Load struct {
 }
 
 // Load returns the current load.
-func (h *Hasher) Load() Load {
-	running := len(h.running)
-	return Load{Running: running, MaxRunning: cap(h.running),
-		Waiting: max(len(h.admitted)-running, 0), MaxWaiting: cap(h.admitted) - cap(h.running)}
-}
+func (h *Hasher) Load() Load { return h.queue.load() }
 
 // NewHasher returns a Hasher that hashes with p. It panics if p isn't valid.
 func NewHasher(p Params) *Hasher {
@@ -124,13 +118,17 @@ func NewHasher(p Params) *Hasher {
 	}
 	p = p.orDefault()
 	cores := runtime.GOMAXPROCS(0)
-	return &Hasher{
-		params:   p,
-		nobody:   unmatchable(p),
-		admitted: make(chan struct{}, cores+cores*waitingPerCore),
-		running:  make(chan struct{}, cores),
-	}
+	budget := memoryBudget(debug.SetMemoryLimit(-1))
+	slots := int(max(1, min(int64(cores), budget/int64(p.MemoryKiB))))
+	return &Hasher{params: p, nobody: unmatchable(p), queue: queue{slots: slots, places: cores * waitingPerCore, budget: budget}}
 }
+
+// otherMemory is what the rest of the program may need, in bytes.
+const otherMemory = 40 << 20
+
+// memoryBudget returns how many KiB hashes may use together under the Go runtime's memory limit, in bytes. Until the
+// garbage collector has run, the memory of earlier hashes counts too: half of what is left is for that.
+func memoryBudget(limit int64) int64 { return max(limit-otherMemory, 0) / 2 >> 10 }
 
 // Hash returns password's hash with a salt of its own, in PHC string format. A
 // password longer than MaxBytes, which Rules.Check refuses, is an error.
@@ -139,7 +137,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", fmt.Errorf("hash password: longer than %d bytes", MaxBytes)
 	}
 	password = norm.NFC.String(password)
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, h.params)
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +169,7 @@ func (h *Hasher) Verify(ctx context.Context, password, hash string) (ok, stale b
 		return false, false, nil
 	}
 	password = norm.NFC.String(password)
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, stored)
 	if err != nil {
 		return false, false, err
 	}
@@ -193,7 +191,7 @@ func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 // Busy reports whether a new hash would be refused, so that the caller can skip the work before it.
 // If so, OnHash's function is called for a refused hash.
 func (h *Hasher) Busy(ctx context.Context) bool {
-	busy := h.busy()
+	busy := h.queue.refuses(ctx)
 	if busy && h.onHash != nil {
 		now := time.Now()
 		h.onHash(ctx, Hashing{Asked: now, Ended: now, Refused: true})
@@ -201,35 +199,13 @@ func (h *Hasher) Busy(ctx context.Context) bool {
 	return busy
 }
 
-func (h *Hasher) busy() bool {
-	waiting := len(h.admitted) + 1 - cap(h.running)
-	return len(h.admitted) == cap(h.admitted) || time.Duration(waiting)*h.pace() > RetryAfter
-}
-
-// pace is the average interval at which hashes finish under full load.
-func (h *Hasher) pace() time.Duration {
-	return time.Duration(h.took.Load()) / time.Duration(cap(h.running))
-}
-
-// leave ends a hash that began at that time.
-func (h *Hasher) leave(began time.Time) {
-	const weight = 8
-	before, took := h.took.Load(), int64(time.Since(began))
-	if before != 0 {
-		took = before + (took-before)/weight
-	}
-	h.took.Store(took) // losing one of two concurrent updates doesn't matter
-	<-h.running
-	<-h.admitted
-}
-
-// enter waits until a hash may run. The caller must call leave after hashing.
-func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+// enter waits until a hash with these parameters may run. The caller must call leave after hashing.
+func (h *Hasher) enter(ctx context.Context, p Params) (leave func(), err error) {
 	if h.onHash == nil {
-		return h.queue(ctx)
+		return h.queue.enter(ctx, int64(p.MemoryKiB))
 	}
 	done := Hashing{Asked: time.Now()}
-	stop, err := h.queue(ctx)
+	stop, err := h.queue.enter(ctx, int64(p.MemoryKiB))
 	if err != nil {
 		done.Ended, done.Refused = time.Now(), errors.Is(err, ErrBusy)
 		h.onHash(ctx, done)
@@ -241,33 +217,6 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 		done.Ended = time.Now()
 		h.onHash(ctx, done)
 	}, nil
-}
-
-func (h *Hasher) queue(ctx context.Context) (leave func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if h.busy() {
-		return nil, ErrBusy
-	}
-	select {
-	case h.admitted <- struct{}{}:
-	default:
-		return nil, ErrBusy
-	}
-	timeout := time.NewTimer(RetryAfter)
-	defer timeout.Stop()
-	select {
-	case h.running <- struct{}{}:
-		began := time.Now()
-		return func() { h.leave(began) }, nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-timeout.C:
-		err = ErrBusy
-	}
-	<-h.admitted
-	return nil, err
 }
 
 // decode returns the costs of a stored hash, or an error if argon2id could panic on

@@ -202,8 +202,7 @@ func TestQueueIsBounded(t *testing.T) {
 			require.NoError(t, <-results)
 		}
 		synctest.Wait()
-		require.Empty(t, h.admitted, "everybody left")
-		require.Empty(t, h.running)
+		require.Zero(t, h.Load().Waiting+h.Load().Running, "everybody left")
 		require.NoError(t, h.VerifyNobody(t.Context(), "next, please"))
 	})
 }
@@ -222,7 +221,7 @@ func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHasher(cheap)
 		release := fill(t, h)
-		h.took.Store(int64(time.Second))
+		h.queue.took = time.Second
 		inTime := int(RetryAfter/time.Second) * runtime.GOMAXPROCS(0)
 		results := make(chan error, inTime)
 		for range inTime {
@@ -251,7 +250,7 @@ func TestWhoeverIsGoneIsNotHashedFor(t *testing.T) {
 	_, err := h.Hash(ctx, "correct horse battery")
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, h.VerifyNobody(ctx, "correct horse battery"), context.Canceled)
-	require.Empty(t, h.admitted)
+	require.Zero(t, h.Load().Waiting+h.Load().Running)
 }
 
 // fill takes every place to hash in until release is called.
@@ -259,7 +258,7 @@ func fill(t *testing.T, h *Hasher) (release func()) {
 	t.Helper()
 	var leaves []func()
 	for range runtime.GOMAXPROCS(0) {
-		leave, err := h.enter(t.Context())
+		leave, err := h.enter(t.Context(), cheap)
 		require.NoError(t, err)
 		leaves = append(leaves, leave)
 	}
