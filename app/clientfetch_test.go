@@ -70,7 +70,7 @@ func withOryClient(t *testing.T, configure ...func(*config.Config)) *frontEnd {
 
 func (f *frontEnd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
-	case "/":
+	case "/", "/login", "/registration", "/error":
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, f.page)
 	case "/app.js":
@@ -81,8 +81,9 @@ func (f *frontEnd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bundle makes one file for browsers of a script and the packages that it imports.
-func bundle(t *testing.T, script, format string) []byte {
+// bundle makes one file for browsers of a script and the packages that it imports, which are in the folders
+// or in that of all tests.
+func bundle(t *testing.T, script, format string, folders ...string) []byte {
 	t.Helper()
 	modules, err := filepath.Abs("testdata/node_modules")
 	require.NoError(t, err)
@@ -92,8 +93,14 @@ func bundle(t *testing.T, script, format string) []byte {
 	kit.NeedProgram(t, "node", "nodejs")
 	target := filepath.Join(t.TempDir(), "app.js")
 	command := exec.CommandContext(t.Context(), esbuild, script, "--bundle", "--format="+format, "--log-level=warning",
-		"--log-limit=0", "--outfile="+target)
-	command.Env = append(os.Environ(), "NODE_PATH="+modules)
+		"--log-limit=0", `--define:process.env.NODE_ENV="production"`, "--outfile="+target)
+	var path []string
+	for _, folder := range append(folders, modules) {
+		folder, err := filepath.Abs(folder)
+		require.NoError(t, err)
+		path = append(path, folder)
+	}
+	command.Env = append(os.Environ(), "NODE_PATH="+strings.Join(path, ":"))
 	said, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", said)
 	made, err := os.ReadFile(target)

@@ -44,7 +44,7 @@ func nextVisitor(t *testing.T) *visitor {
 	})
 	latchkey = site.checkedApp()
 
-	node := exec.Command("node", "serve.cjs")
+	node := exec.Command("node", "--require", "../resolve.cjs", "serve.cjs")
 	node.Dir, node.Stderr = dir, os.Stderr
 	node.Env = append(os.Environ(), "ORY_SDK_URL="+origin, "NODE_TLS_REJECT_UNAUTHORIZED=0", "NODE_NO_WARNINGS=1")
 	stdout, err := node.StdoutPipe()

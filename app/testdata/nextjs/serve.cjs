@@ -1,16 +1,11 @@
 // An app's server that passes requests on to Latchkey (ORY_SDK_URL) by what Ory makes for Next.js, on a
 // free port, which it prints: below /api/.ory by the API route of @ory/integrations, elsewhere by the
 // middleware of @ory/nextjs.
-const dns = require("node:dns");
 const http = require("node:http");
 const { NextRequest } = require("next/server");
 const { apiResolver } = require("next/dist/server/api-utils/node");
 const { createOryMiddleware } = require("@ory/nextjs/middleware");
 const integrations = require("@ory/integrations/next-edge");
-
-// Every host is this machine.
-dns.lookup = (name, options, callback = options) =>
-	options.all ? callback(null, [{ address: "127.0.0.1", family: 4 }]) : callback(null, "127.0.0.1", 4);
 
 // What this version of Next.js adds to its own runtime.
 Headers.prototype.getAll = function () { return this.getSetCookie(); };
