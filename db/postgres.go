@@ -35,8 +35,9 @@ const (
 
 // postgresEngine is the engine of a PostgreSQL server.
 type postgresEngine struct {
-	pool  *pgxpool.Pool
-	crowd *crowd
+	pool   *pgxpool.Pool
+	crowd  *crowd
+	pooled bool // there is a pooler such as PgBouncer in between
 }
 
 // postgresConfig parses a URL and adds defaults.
@@ -121,7 +122,7 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 	if err != nil {
 		return nil, openError(name, errors.Join(err, closeAll()))
 	}
-	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool, crowd}}, nil
+	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool, crowd, pooled}}, nil
 }
 
 // CheckURL returns an error if dsn is not a valid database URL.

@@ -307,7 +307,7 @@ func instancesOfTwoVersions(t *testing.T, m *kit.Machine) {
 func instancesBehindPgBouncer(t *testing.T, m *kit.Machine) {
 	addPeople(m)
 	all := m.StartMany(2)
-	const noNotices = "the database doesn't deliver notifications"
+	const noNotices = "the database doesn't deliver notifications, as behind a pooler"
 	for _, s := range all {
 		s.Await("word that there are no notices", func() bool { return strings.Contains(s.Log(), noNotices) })
 	}

@@ -2,12 +2,14 @@ package live
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
 
 	"latchkey/app/outage"
+	"latchkey/db"
 	"latchkey/models"
 )
 
@@ -61,13 +63,18 @@ func (all *streams) follow(ctx context.Context) error {
 	return nil
 }
 
-// listenAgain is the pause after listening has failed.
-const listenAgain = 2 * time.Second
+const (
+	// listenAgain is the pause after listening has failed.
+	listenAgain = 2 * time.Second
+	// listenAnyway is the pause if the database doesn't deliver notifications, which is no failure.
+	listenAnyway = 10 * time.Minute
+)
 
 // listen makes run read the ends of other instances at once, if the database sends notifications, until
 // ctx is done.
 func (all *streams) listen(ctx context.Context) {
 	failing := outage.New(all.log, "listening for ends on other instances, now polled every "+readEndsEvery.String()+",")
+	told := false
 	for ctx.Err() == nil {
 		err := all.store.Ends.Listen(ctx, func() {
 			failing.Report(ctx, nil)
@@ -77,11 +84,20 @@ func (all *streams) listen(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		failing.Report(ctx, err)
+		pause := listenAgain
+		if errors.Is(err, db.ErrNoNotices) {
+			pause = listenAnyway
+			if !told {
+				all.log.Info("the database doesn't deliver notifications, as behind a pooler: ends on other instances are polled every " + readEndsEvery.String())
+			}
+			told = true
+		} else {
+			failing.Report(ctx, err)
+		}
 		all.notified.Store(false)
 		all.wake()
 		select {
-		case <-time.After(listenAgain):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}

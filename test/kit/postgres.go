@@ -203,10 +203,13 @@ func (s *Postgres) Bouncer(t testing.TB, database string) (url string, routeTo f
 	}
 	configure(s)
 	bouncer := postgresCommand("pgbouncer", config)
+	var log bytes.Buffer
+	bouncer.Stderr = &log
 	require.NoError(t, bouncer.Start())
 	t.Cleanup(func() {
 		_ = bouncer.Process.Kill() // it has no state
 		_ = bouncer.Wait()
+		require.NotContains(t, log.String(), "got packet 'A'", "PgBouncer warns of notifications that nobody expects")
 	})
 	front := &Postgres{Port: port}
 	require.NoError(t, front.await())
@@ -267,6 +270,9 @@ func (s *Postgres) Stop(t testing.TB) {
 	t.Helper()
 	s.stop()
 }
+
+// Log returns what the server has logged, once it has stopped.
+func (s *Postgres) Log() string { return s.log.String() }
 
 func (s *Postgres) stop() {
 	_ = s.life.Close()
