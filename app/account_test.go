@@ -69,7 +69,7 @@ func TestChangeOfName(t *testing.T) {
 	res := ada.postForm("/auth/account/name", url.Values{"name": {" Ada <b>Lovelace</b> "}})
 	require.Equal(t, http.StatusSeeOther, res.status)
 	require.Equal(t, "Ada <b>Lovelace</b>", ada.get("/auth/sessions/whoami").text("identity.traits.name"))
-	require.Contains(t, ada.open("/auth/account").body, "<h1>Ada &lt;b&gt;Lovelace&lt;/b&gt;</h1>")
+	require.Contains(t, ada.open("/auth/account").body, "<h1><bdi>Ada &lt;b&gt;Lovelace&lt;/b&gt;</bdi></h1>")
 
 	res = ada.postForm("/auth/account/name", url.Values{"name": {strings.Repeat("a", 201)}})
 	require.Equal(t, http.StatusBadRequest, res.status)

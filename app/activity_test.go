@@ -36,7 +36,7 @@ func (s *site) counted(email string, count int) {
 	require.Eventually(s.t, func() bool { return s.failuresOf(email, 1)[0].Count == count }, 30*time.Second, 5*time.Millisecond)
 }
 
-var activityEntry = regexp.MustCompile(`(?s)<li( class="failed")?><strong>([^<]*)</strong> <small><time datetime="([^"]*)">[^<]*</time></small> <small class="where">([^<]*)</small>`)
+var activityEntry = regexp.MustCompile(`(?s)<li( class="failed")?><strong>([^<]*)</strong> <small><time datetime="([^"]*)">[^<]*</time></small> <small class="where"><bdi>([^<]*)</bdi></small>`)
 
 // activity returns the entries of a page as "what | time | where".
 func (r answer) activity() (entries []string) {
@@ -255,7 +255,7 @@ func (s *site) manySignIns(person uuid.UUID, n int) {
 func TestActivityIsOnesOwn(t *testing.T) {
 	site := newSite(t)
 	stranger := site.visitor()
-	require.Equal(t, "/auth/login?return_to=%2Fauth%2Faccount", stranger.open("/auth/account/activity").header.Get("Location"))
+	require.Equal(t, "/auth/login?return_to=%2Fauth%2Faccount%2Factivity", stranger.open("/auth/account/activity").header.Get("Location"))
 	stranger.get("/auth/account/activity", asJSON).requireError(http.StatusUnauthorized, "session_inactive")
 }
 

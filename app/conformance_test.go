@@ -83,7 +83,7 @@ func (s *specification) matchesEvents(stream string) error {
 }
 
 // undocumented are the routes that are nobody's to call but our own pages'.
-var undocumented = regexp.MustCompile(`^(/|/auth/?|/auth/static/.*|/auth/account/(name|username|password|sessions/.*|sign-out-everywhere)|/auth/signed-out/.*)$`)
+var undocumented = regexp.MustCompile(`^(/|/(robots\.txt|favicon\.ico|apple-touch-icon\.png)|/\.well-known/(security\.txt|change-password)|/auth/?|/auth/static/.*|/auth/account/(name|username|password|sessions/.*|sign-out-everywhere)|/auth/signed-out/.*)$`)
 
 // anyMethod reports whether a path answers every method as it does GET.
 func anyMethod(path string) bool {

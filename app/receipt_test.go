@@ -50,10 +50,10 @@ func TestSignedOutPageIsAReceipt(t *testing.T) {
 			page := ada.open("/auth/signed-out")
 			require.Equal(t, http.StatusOK, page.status)
 			require.Equal(t, "no-store", page.header.Get("Cache-Control"))
-			require.Contains(t, page.body, "<strong>Ada &lt;b&gt;Lovelace</strong>")
-			require.Contains(t, page.body, "(ada@example.com)")
-			require.Contains(t, page.body, "<strong>wiki</strong> <small>being signed out</small>")
-			require.Contains(t, page.body, "<strong>photos</strong> <small>being signed out</small>")
+			require.Contains(t, page.body, "<strong><bdi>Ada &lt;b&gt;Lovelace</bdi></strong>")
+			require.Contains(t, page.body, "(<bdi>ada@example.com</bdi>)")
+			require.Contains(t, page.body, "<strong><bdi>wiki</bdi></strong> <small>being signed out</small>")
+			require.Contains(t, page.body, "<strong><bdi>photos</bdi></strong> <small>being signed out</small>")
 			require.Contains(t, page.body, "This account has 2 other sessions.")
 			require.Contains(t, page.body, `data-session=""`, "the page is nobody's")
 
@@ -92,7 +92,7 @@ func TestReceiptSaysHowAppsWereTold(t *testing.T) {
 	page := ada.open("/auth/signed-out").body
 
 	for name, how := range map[string]string{"wiki": "signed out", "photos": "could not be reached", "mail": "could not be reached", "chat": "being signed out"} {
-		require.Contains(t, page, "<strong>"+name+"</strong> <small>"+how+"</small>")
+		require.Contains(t, page, "<strong><bdi>"+name+"</bdi></strong> <small>"+how+"</small>")
 	}
 	require.Contains(t, page, "This account has no other sessions.")
 }
@@ -324,9 +324,9 @@ func TestSigningOutEverywhere(t *testing.T) {
 		require.Equal(t, reason, ended.EndReason)
 	}
 	page := ada.open("/auth/signed-out")
-	require.Contains(t, page.body, "<strong>ada@example.com</strong>")
+	require.Contains(t, page.body, "<strong><bdi>ada@example.com</bdi></strong>")
 	require.Contains(t, page.body, "The other 2 sessions of this account have been ended too.")
-	require.Contains(t, page.body, "<strong>wiki</strong> <small>being signed out</small>")
+	require.Contains(t, page.body, "<strong><bdi>wiki</bdi></strong> <small>being signed out</small>")
 	require.Equal(t, http.StatusForbidden, ada.postForm(endFromReceipt, nil).status, "there is nothing left to do")
 }
 
@@ -340,7 +340,7 @@ func TestSigningOutEverywhereNeedsARecentSignIn(t *testing.T) {
 	page = ada.postForm(everywhere, page.hidden())
 
 	require.Equal(t, http.StatusForbidden, page.status)
-	require.Contains(t, page.body, "Enter the password of <strong>ada@example.com</strong> to continue.")
+	require.Contains(t, page.body, "Enter the password of <strong><bdi>ada@example.com</bdi></strong> to continue.")
 	require.True(t, ada.signedIn() && phone.signedIn())
 	res := ada.confirms(page, goodPassword)
 	require.Equal(t, "https://app.example.com/bye", res.header.Get("Location"), "carried along")

@@ -49,6 +49,9 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		route.Docs: docs.Page, route.OpenAPI: docs.Document, route.Schema: docs.Schema,
 		route.SessionScript: assets.SessionScript, route.Static: assets.Static,
 
+		route.Robots: assets.Robots, route.Favicon: assets.Favicon, route.TouchIcon: assets.TouchIcon,
+		route.PasswordChange: account.PasswordChange, route.SecurityText: assets.SecurityText,
+
 		route.LoginAPI: flows.Create(login, true), route.LoginBrowser: flows.Create(login, false),
 		route.LoginFlow: flows.Get(login), route.SubmitLogin: flows.Submit(login),
 		route.RegistrationAPI: flows.Create(registration, true), route.RegistrationBrowser: flows.Create(registration, false),

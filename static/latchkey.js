@@ -52,6 +52,10 @@ if (document.querySelector("form[data-join]")) {
 	});
 }
 
+// Whoever corrects what they typed wants to go on at its end.
+const focused = document.querySelector("input[autofocus]");
+if (focused?.selectionEnd === 0) focused.setSelectionRange(focused.value.length, focused.value.length);
+
 // A sign-out link signs out by AJAX, with a fresh URL: its own may be that of an older session.
 async function signOut(link) {
 	link.setAttribute("aria-busy", "true");

@@ -15,6 +15,9 @@ type Page struct {
 	SiteName   string
 	Logo       string // URL; "" for none
 	Icon       string // URL
+	TouchIcon  string // URL of a PNG
+	Contact    Link   // whoever runs the site; empty if they haven't said
+	Links      []Link // at the foot
 	Styles     []string
 	Script     string // URL; "" for none
 	// SessionScript leaves the page when the session is over whose page this is: Session is its id,
@@ -78,6 +81,7 @@ type AccountPage struct {
 	PasswordRules   string
 
 	Done               string // what the last form did
+	ChangePassword     bool   // show the form for it
 	NameProblem        string
 	UsernameProblem    string
 	OldPasswordProblem string

@@ -53,7 +53,14 @@ func (h *Handler) Page(c *gin.Context) {
 	if from := c.GetHeader("Sec-Fetch-Site"); from == "same-origin" || from == "" { // no link of another site
 		p.Done = doneMessages[c.Query("done")]
 	}
+	p.ChangePassword = c.Query("change") == "password"
 	h.show(c, http.StatusOK, session, p)
+}
+
+// PasswordChange answers GET /.well-known/change-password, where password managers send people to change one:
+// https://w3c.github.io/webappsec-change-password-url/.
+func (h *Handler) PasswordChange(c *gin.Context) {
+	web.SeeOther(c, h.Path(route.Account)+"?change=password#password")
 }
 
 // doneMessages are what the page can say of a form that succeeded, by ?done=.

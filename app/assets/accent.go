@@ -27,11 +27,7 @@ func accentCSS(hex string) []byte {
 	theme := func(card, towards colour) string {
 		text := legible(accent, card, towards)
 		hover := text.mix(towards, 0.2)
-		on := white
-		if contrast(text, black) > contrast(text, white) {
-			on = black
-		}
-		return fmt.Sprintf("--accent:%s;--accent-hover:%s;--on-accent:%s;", text.hex(), hover.hex(), on.hex())
+		return fmt.Sprintf("--accent:%s;--accent-hover:%s;--on-accent:%s;", text.hex(), hover.hex(), on(text).hex())
 	}
 	light, dark := theme(lightCard, black), theme(darkCard, white)
 	return fmt.Appendf(nil, ":root{%s}@media(prefers-color-scheme:dark){:root{%s}}", light, dark)

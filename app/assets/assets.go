@@ -3,6 +3,7 @@ package assets
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,7 +41,10 @@ type File struct {
 
 // Load reads the embedded files, and creates those that depend on the settings.
 func Load(s *config.Settings) (*Files, error) {
-	f := &Files{base: s.BasePath, files: map[string]File{}, page: views.Page{Base: s.BasePath, SiteName: s.SiteName}}
+	f := &Files{base: s.BasePath, files: map[string]File{}, page: views.Page{Base: s.BasePath, SiteName: s.SiteName, Contact: views.Link(s.Contact)}}
+	for _, link := range s.Links {
+		f.page.Links = append(f.page.Links, views.Link(link))
+	}
 	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "session.js", "latchkey.js", "icon.svg"} {
 		body, err := static.Files.ReadFile(name)
 		if err != nil {
@@ -50,6 +54,9 @@ func Load(s *config.Settings) (*Files, error) {
 			if err := f.addForApps(body, s.BaseOrigin); err != nil {
 				return nil, err
 			}
+		}
+		if name == "icon.svg" && s.SiteAccent != "" {
+			body = recolour(body, s.SiteAccent)
 		}
 		if path.Ext(name) == ".js" {
 			body = f.fillIn(body, "")
@@ -78,12 +85,22 @@ func Load(s *config.Settings) (*Files, error) {
 		}
 		f.page.Styles = append(f.page.Styles, url)
 	}
+	icon, err := touchIcon(cmp.Or(s.SiteAccent, iconColour))
+	if err != nil {
+		return nil, fmt.Errorf("draw the icon: %w", err)
+	}
+	if f.page.TouchIcon, err = f.add("touch-icon.png", icon); err != nil {
+		return nil, err
+	}
 	if s.Logo != nil {
 		url, err := f.add("logo"+strings.ToLower(path.Ext(s.SiteLogo)), s.Logo)
 		if err != nil {
 			return nil, err
 		}
-		f.page.Logo = url
+		f.page.Logo, f.page.Icon = url, url
+		if strings.EqualFold(path.Ext(s.SiteLogo), ".png") { // the only kind that all home screens take
+			f.page.TouchIcon = url
+		}
 	}
 	return f, nil
 }

@@ -72,6 +72,9 @@ type Config struct {
 	SiteName   string `env:"SITE_NAME" default:"Latchkey" placeholder:"NAME" help:"Name on the pages. Default: ${default}." group:"Look"`
 	SiteLogo   string `env:"SITE_LOGO" placeholder:"FILE" help:"Picture above the name: an SVG, PNG, JPEG or WebP file of at most 256 KiB." group:"Look"`
 	SiteAccent string `env:"SITE_ACCENT" placeholder:"COLOUR" help:"Colour of buttons and links, as #rrggbb. It is darkened or lightened where it would be hard to read." group:"Look"`
+	SiteLinks  string `env:"SITE_LINKS" placeholder:"LABEL=URL" help:"Links at the foot of the pages, as LABEL=URL entries separated by spaces: Privacy=https://example.com/privacy Terms of use=/terms." group:"Look"`
+
+	OperatorContact string `env:"OPERATOR_CONTACT" placeholder:"CONTACT" help:"How people reach you, such as when they have forgotten their password: an email address, a URL or a short text. An email address or an https URL is also published in /.well-known/security.txt." group:"Look"`
 }
 
 // logoExtensions are the file extensions that SITE_LOGO may have.
@@ -153,6 +156,8 @@ type Settings struct {
 	Clients       clientaddr.Resolver // of TRUSTED_PROXIES and CLIENT_IP_HEADER
 	ClearSiteData string              // the header's value; "" for none
 	Logo          []byte
+	Contact       Link     // of OPERATOR_CONTACT; its URL is "" for a text
+	Links         []Link   // of SITE_LINKS
 	SecretKeys    []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
 }
 
@@ -272,6 +277,12 @@ func (c Config) Parse() (*Settings, error) {
 	}
 	if c.SiteAccent != "" && !hexColour.MatchString(c.SiteAccent) {
 		return nil, fmt.Errorf("SITE_ACCENT is %q: give it as #rrggbb, such as #0066cc", c.SiteAccent)
+	}
+	if s.Links, err = parseLinks(c.SiteLinks); err != nil {
+		return nil, fmt.Errorf("SITE_LINKS: %w", err)
+	}
+	if s.Contact, err = parseContact(c.OperatorContact); err != nil {
+		return nil, fmt.Errorf("OPERATOR_CONTACT is %q: %w", c.OperatorContact, err)
 	}
 	if c.SiteLogo != "" {
 		if !slices.Contains(logoExtensions, strings.ToLower(filepath.Ext(c.SiteLogo))) {

@@ -95,6 +95,8 @@ func TestWrongSettingStopsTheStartWithASentenceThatNamesIt(t *testing.T) {
 		"CLEAR_SITE_DATA":     {"\"cache\"\r\nX: y", "a\nb", "auto"},
 		"SITE_NAME":           {" ", "\t"},
 		"SITE_LOGO":           {"/does/not/exist.png", "/", big},
+		"SITE_LINKS":          {"Privacy", "Privacy=", "Privacy=javascript:alert(1)"},
+		"OPERATOR_CONTACT":    {"ada@", "ftp://example.com", "a\nb"},
 		"SITE_ACCENT":         {"x", "red", "#fff", "0066cc", "#0066cg", "#0066cc;", "#0066cc00"},
 	} {
 		for _, value := range values {
@@ -158,6 +160,8 @@ func TestRightSettingsPass(t *testing.T) {
 		"SECRET_KEY":           {"", strings.Repeat("k", 44), strings.Repeat("k", 44) + "," + strings.Repeat("l", 44)},
 		"SECRET_KEY_FILE":      {""},
 		"SITE_LOGO":            {"", logo},
+		"SITE_LINKS":           {"", "Privacy=https://example.com/privacy Terms of use=/terms"},
+		"OPERATOR_CONTACT":     {"", "help@example.com", "https://example.com/help", "room 3"},
 		"SITE_ACCENT":          {"", "#0066cc", "#ABCDEF"},
 	} {
 		for _, value := range values {

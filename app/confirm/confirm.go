@@ -4,6 +4,7 @@ package confirm
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"net/http"
@@ -63,10 +64,18 @@ func (h *Handler) Form(c *gin.Context, action string) (*models.Session, web.Fiel
 // in, and nothing is left to do.
 func (h *Handler) TurnAway(c *gin.Context, err error) {
 	if errors.Is(err, web.ErrNoSession) && web.PrefersHTML(c.Request) {
-		web.SeeOther(c, h.ReturningTo(route.Login, h.Path(route.Account)))
+		web.SeeOther(c, h.ReturningTo(route.Login, cmp.Or(h.wayBack(c), h.Path(route.Account))))
 		return
 	}
 	h.Fail(c, err)
+}
+
+// wayBack returns the page that somebody wanted who is signed out, "" if there was a form to carry out.
+func (h *Handler) wayBack(c *gin.Context) string {
+	if c.Request.Method != http.MethodGet {
+		return ""
+	}
+	return h.StillAllowed(c, c.Request.URL.RequestURI())
 }
 
 // CheckForm reports whether a form could be read and was made for this session. The form carries the

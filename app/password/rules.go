@@ -55,7 +55,11 @@ func (r Rules) Check(password string, personal ...string) error {
 	case !utf8.ValidString(password):
 		return &Refused{NotText, "This password contains bytes that aren't text. Type it instead."}
 	case length < least:
-		return &Refused{TooShort, fmt.Sprintf("This password has %d characters, but needs at least %d: add more, or use a few words.", length, least)}
+		has := fmt.Sprintf("%d characters", length)
+		if length == 1 {
+			has = "1 character"
+		}
+		return &Refused{TooShort, fmt.Sprintf("This password has %s, but needs at least %d: add more, or use a few words.", has, least)}
 	}
 	lower := strings.ToLower(password)
 	if isCommon(lower) {

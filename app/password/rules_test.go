@@ -31,6 +31,7 @@ func TestLengthIsCountedInCodePoints(t *testing.T) {
 		require.Equal(t, TooShort, kind(rules.Check(strings.Repeat(unit, 11))), unit)
 		require.NoError(t, rules.Check(strings.Repeat(unit, 12)), unit)
 	}
+	require.EqualError(t, rules.Check("🦉"), "This password has 1 character, but needs at least 12: add more, or use a few words.")
 	require.EqualError(t, rules.Check("🦉🦉🦉"), "This password has 3 characters, but needs at least 12: add more, or use a few words.")
 }
 

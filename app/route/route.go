@@ -13,8 +13,9 @@ import (
 // Route is an endpoint.
 type Route struct {
 	Method string // a GET answers HEAD too, unless it acts
-	Path   string // below the base path, as a pattern of gin's: ":id" and "*name" are parameters
+	Path   string // below the base path unless Root, as a pattern of gin's: ":id" and "*name" are parameters
 
+	Root  bool // at the root of the host, where browsers and programs look for it, whatever the base
 	JSON  bool // never answered with an HTML page
 	CORS  bool // open to the origins of CORS_ALLOWED_ORIGINS
 	Quiet bool // too frequent to log above debug level
@@ -92,6 +93,15 @@ var (
 	Static        = add(Route{Method: http.MethodGet, Path: "/static/*name", Quiet: true, Timeout: NoTimeout, Public: true, AnyHost: true})
 )
 
+// What browsers and programs look for at the root of a host.
+var (
+	Robots         = add(Route{Method: http.MethodGet, Path: "/robots.txt", Root: true, Quiet: true, Public: true})
+	Favicon        = add(Route{Method: http.MethodGet, Path: "/favicon.ico", Root: true, Quiet: true, Public: true})
+	TouchIcon      = add(Route{Method: http.MethodGet, Path: "/apple-touch-icon.png", Root: true, Quiet: true, Public: true})
+	PasswordChange = add(Route{Method: http.MethodGet, Path: "/.well-known/change-password", Root: true, Public: true})
+	SecurityText   = add(Route{Method: http.MethodGet, Path: "/.well-known/security.txt", Root: true, Public: true})
+)
+
 // The flows, for pages, apps and API clients alike.
 var (
 	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true})
@@ -137,6 +147,9 @@ type Base string
 
 // Path returns the path of a route. params are the values of its parameters, in order.
 func (b Base) Path(r *Route, params ...string) string {
+	if r.Root {
+		b = ""
+	}
 	path := string(b) + r.Path
 	if len(params) == 0 {
 		return path
@@ -181,8 +194,8 @@ func (b Base) relative(path string) (string, bool) {
 
 // Has reports whether a path is in the table.
 func (b Base) Has(path string) bool {
-	path, ok := b.relative(path)
-	return ok && slices.ContainsFunc(All, func(r *Route) bool { return r.matches(path) })
+	below, ok := b.relative(path)
+	return slices.ContainsFunc(All, func(r *Route) bool { return r.Root && r.matches(path) || !r.Root && ok && r.matches(below) })
 }
 
 // JSONOnly reports whether a path is never answered with an HTML page. It goes by the path, since a request

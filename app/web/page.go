@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/a-h/templ"
 	"github.com/gin-gonic/gin"
@@ -61,9 +62,15 @@ func (s *Site) PageData() views.Page {
 // browsers wouldn't load it cross-origin.
 func (s *Site) PageDataElsewhere(c *gin.Context) views.Page {
 	p, origin := s.PageData(), s.Origin(c)
-	p.Icon, p.Script = origin+p.Icon, ""
+	p.Icon, p.TouchIcon, p.Script = origin+p.Icon, origin+p.TouchIcon, ""
 	if p.Logo != "" {
 		p.Logo = origin + p.Logo
+	}
+	p.Links = slices.Clone(p.Links)
+	for i, link := range p.Links {
+		if strings.HasPrefix(link.URL, "/") {
+			p.Links[i].URL = origin + link.URL
+		}
 	}
 	p.Styles = slices.Clone(p.Styles)
 	for i := range p.Styles {
