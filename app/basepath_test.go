@@ -152,7 +152,7 @@ func TestAppsAskAtAnotherBasePath(t *testing.T) {
 }
 
 func TestAPIDocumentIsOfThisBasePath(t *testing.T) {
-	parameter := regexp.MustCompile(`:(\w+)`)
+	parameter := regexp.MustCompile(`[:*](\w+)`)
 	for _, path := range otherBases {
 		t.Run(path, func(t *testing.T) {
 			s := newSite(t, atBase(path))

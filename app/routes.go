@@ -56,6 +56,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		route.LoginFlow: flows.Get(login), route.SubmitLogin: flows.Submit(login),
 		route.RegistrationAPI: flows.Create(registration, true), route.RegistrationBrowser: flows.Create(registration, false),
 		route.RegistrationFlow: flows.Get(registration), route.SubmitRegistration: flows.Submit(registration),
+		route.FlowError:       site.FlowError,
 		route.CreateLogoutURL: logout.CreateURL, route.DoLogout: logout.Do, route.LogoutAPI: logout.API,
 
 		route.Whoami: sessions.Whoami, route.Events: a.live.Events, route.ListSessions: sessions.List,

@@ -123,3 +123,47 @@ func TestOwnUIMaySubmitFlowsOnly(t *testing.T) {
 	res := ada.get("/auth/sessions/whoami", fromUI...)
 	require.Empty(t, res.header.Get("Access-Control-Allow-Origin"), "reading is for CORS_ALLOWED_ORIGINS")
 }
+
+func TestOwnUIGetsErrors(t *testing.T) {
+	site := newSite(t, withUI, func(c *config.Config) {
+		c.ErrorUIURL, c.Registration = "https://app.example.com/error?lang=de", "closed"
+	})
+	ada := site.signUp("ada@example.com")
+	v := site.visitor()
+	shown := func(res answer) answer {
+		t.Helper()
+		require.Equal(t, http.StatusSeeOther, res.status, res.body)
+		to, err := url.Parse(res.header.Get("Location"))
+		require.NoError(t, err)
+		require.Equal(t, "https://app.example.com/error", to.Scheme+"://"+to.Host+to.Path)
+		require.Equal(t, "de", to.Query().Get("lang"))
+		id := to.Query().Get("id")
+		found := v.get("/auth/self-service/errors?id="+url.QueryEscape(id), asJSON)
+		require.Equal(t, http.StatusOK, found.status, found.body)
+		require.Equal(t, id, found.text("id"))
+		require.Equal(t, res.header.Get("X-Request-Id"), found.text("error.request"))
+		require.Equal(t, "2026-11-22T09:00:00Z", found.text("created_at"))
+		return found
+	}
+
+	refused := shown(v.open("/auth/self-service/login/browser?return_to=https://evil.example"))
+	require.EqualValues(t, http.StatusBadRequest, refused.field("error.code"))
+	require.Equal(t, "self_service_flow_return_to_forbidden", refused.text("error.id"))
+	require.NotContains(t, refused.body, "ALLOWED_RETURN_URLS", "these are words for visitors")
+	require.Equal(t, "self_service_flow_disabled", shown(v.open("/auth/self-service/registration/browser")).text("error.id"))
+	cross := v.postForm("/auth/self-service/login?flow=x", url.Values{}, with("Origin", "https://evil.example"), with("Sec-Fetch-Site", "cross-site"))
+	require.Equal(t, "security_csrf_violation", shown(cross).text("error.id"))
+	shown(ada.open("/auth/self-service/logout?token=x&return_to=https://evil.example"))
+
+	// Programs, and our own pages, are answered as ever.
+	v.get("/auth/self-service/login/browser?return_to=https://evil.example", asJSON).requireError(http.StatusBadRequest, "self_service_flow_return_to_forbidden")
+	ada.postForm("/auth/account/name", url.Values{}, with("Sec-Fetch-Site", "cross-site")).requireError(http.StatusForbidden, "security_csrf_violation")
+	v.open("/auth/nowhere").requireError(http.StatusNotFound, "")
+	require.Equal(t, http.StatusServiceUnavailable, ada.get(ada.logoutURL(), asPage, with("Sec-Purpose", "prefetch")).status, "a second try may help")
+
+	require.EqualValues(t, http.StatusInternalServerError, v.get("/auth/self-service/errors?id=stub:500").field("error.code"))
+	for _, id := range []string{"x", "stub:404", strings.Repeat("A", 80), v.get("/auth/self-service/login/browser", asJSON).text("id")} {
+		v.get("/auth/self-service/errors?id="+id).requireError(http.StatusNotFound, "")
+	}
+	v.get("/auth/self-service/errors").requireError(http.StatusBadRequest, "")
+}

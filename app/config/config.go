@@ -49,6 +49,7 @@ type Config struct {
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
 	LoginUIURL         string   `name:"login-ui-url" env:"LOGIN_UI_URL" placeholder:"URL" help:"Your own sign-in page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
 	RegistrationUIURL  string   `name:"registration-ui-url" env:"REGISTRATION_UI_URL" placeholder:"URL" help:"Your own registration page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
+	ErrorUIURL         string   `name:"error-ui-url" env:"ERROR_UI_URL" placeholder:"URL" help:"Your own page for errors of sign-in, registration and sign-out, which gets one as ?id=ID. Default: Latchkey's." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
 	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. SIGNED-IN stands for everybody who is signed in; HOST/PATH=PUBLIC and HOST=GROUP,PREFLIGHT let paths and CORS preflights through without a session: see docs/behind-a-proxy.md. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
@@ -149,7 +150,7 @@ type Settings struct {
 	Issuer     string     // of logout tokens: BaseOrigin, or where this machine reaches the server
 	HTTPS      bool       // browsers reach the server by https
 	// The pages of the operator's own UI; nil for Latchkey's.
-	LoginUI, RegistrationUI *UI
+	LoginUI, RegistrationUI, ErrorUI *UI
 
 	Returns       returnto.Rules
 	Access        access.Rules

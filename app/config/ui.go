@@ -37,6 +37,7 @@ func (s *Settings) uis() []uiSetting {
 	return []uiSetting{
 		{"LOGIN_UI_URL", s.LoginUIURL, &s.LoginUI},
 		{"REGISTRATION_UI_URL", s.RegistrationUIURL, &s.RegistrationUI},
+		{"ERROR_UI_URL", s.ErrorUIURL, &s.ErrorUI},
 	}
 }
 

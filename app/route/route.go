@@ -102,6 +102,9 @@ var (
 	SecurityText   = add(Route{Method: http.MethodGet, Path: "/.well-known/security.txt", Root: true, Public: true})
 )
 
+// SelfService begins the paths of all that flows consist of.
+const SelfService = "/self-service/"
+
 // The flows, for pages, apps and API clients alike.
 var (
 	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true})
@@ -112,6 +115,8 @@ var (
 	RegistrationBrowser = add(Route{Method: http.MethodGet, Path: "/self-service/registration/browser", CORS: true})
 	RegistrationFlow    = add(Route{Method: http.MethodGet, Path: "/self-service/registration/flows", JSON: true, CORS: true})
 	SubmitRegistration  = add(Route{Method: http.MethodPost, Path: "/self-service/registration", CORS: true, Flow: true, Form: Registration})
+
+	FlowError = add(Route{Method: http.MethodGet, Path: "/self-service/errors", JSON: true, CORS: true, Public: true})
 
 	CreateLogoutURL = add(Route{Method: http.MethodGet, Path: "/self-service/logout/browser", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout})
 	DoLogout        = add(Route{Method: http.MethodGet, Path: "/self-service/logout", CORS: true, Acts: true})
@@ -179,9 +184,13 @@ func (b Base) ReturningTo(r *Route, returnTo string) string {
 	return b.Path(r) + "?" + url.Values{"return_to": {returnTo}}.Encode()
 }
 
-// Below reports whether a path, with or without a query, is one of Latchkey's.
+// Below reports whether a path, with or without a query, is one of Latchkey's: at the root, where others
+// may be beside them, only those of the table are.
 func (b Base) Below(path string) bool {
 	path, _, _ = strings.Cut(path, "?")
+	if b == "" {
+		return b.Has(path)
+	}
 	_, below := b.relative(path)
 	return below
 }

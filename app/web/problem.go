@@ -171,6 +171,10 @@ type errorBody struct {
 func (s *Site) Fail(c *gin.Context, err error) {
 	p := s.Explain(c, err)
 	s.Respond(c, p, func() {
+		if to := s.errorPage(c, p); to != "" {
+			SeeOther(c, to)
+			return
+		}
 		s.Page(c, p.Code, views.Error(views.ErrorPage{
 			Page: s.page, Title: p.title(), Text: p.Words(), Code: p.Code, Request: RequestID(c), Way: s.wayOn(c, p),
 		}))
