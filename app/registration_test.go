@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"latchkey/app/config"
-
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
+
+	"latchkey/app/config"
+	"latchkey/models"
 )
 
 func open(c *config.Config) { c.Registration = "open" }
@@ -40,6 +42,7 @@ func TestSetupLinkMakesTheFirstAccountAndNoOther(t *testing.T) {
 	identities, err := site.store.Identities.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, identities, 1)
+	require.Equal(t, models.SetByOperator, identities[0].EmailTrust, "only an operator has the link")
 }
 
 func TestSetupLinkDiesWithAnAccountMadeElsewhere(t *testing.T) {
@@ -89,6 +92,10 @@ func TestRegistrationComplainsBesideTheField(t *testing.T) {
 		{"address with a name", "Ada <ada@example.com>", "", goodPassword, "traits.email", 4000001},
 		{"overlong address", strings.Repeat("a", 250) + "@example.com", "", goodPassword, "traits.email", 4000001},
 		{"taken address", "TAKEN@example.com", "", goodPassword, "traits.email", 4000007},
+		{"address that looks like one that's taken", "tаken@example.com", "", goodPassword, "traits.email", 4000007},
+		{"address with something invisible", "ada\u200d@example.com", "", goodPassword, "traits.email", 4000001},
+		{"name that runs backwards", "ada@example.com", "Ada \u202enimda", goodPassword, "traits.name", 4000001},
+		{"name with something invisible", "ada@example.com", "A\u200dda", goodPassword, "traits.name", 4000001},
 		{"overlong name", "ada@example.com", strings.Repeat("é", 201), goodPassword, "traits.name", 4000001},
 		{"name with a line break", "ada@example.com", "Ada\nBcc: eve", goodPassword, "traits.name", 4000001},
 		{"no password", "ada@example.com", "", "", "password", 4000002},
@@ -127,4 +134,22 @@ func TestLongPasswordsOfAnyCharactersAreNotTruncated(t *testing.T) {
 
 	require.Equal(t, http.StatusBadRequest, site.visitor().submitLogin("ada@example.com", strings.TrimSuffix(long, "d")).status)
 	require.Equal(t, http.StatusOK, site.visitor().submitLogin("ada@example.com", long).status)
+}
+
+func TestRealNamesAreAccepted(t *testing.T) {
+	site := newSite(t, open)
+	for email, name := range map[string]string{"ali@example.com": "علی\u200cرضا", "shri@example.com": "ශ\u0dca\u200dරී", "family@example.com": "👩\u200d👩\u200d👧", "zoe@example.com": "Zoe\u0308"} {
+		res := site.visitor().register(email, map[string]string{"traits.name": name})
+		require.Equal(t, http.StatusOK, res.status, res.body)
+		require.Equal(t, norm.NFC.String(name), res.text("identity.traits.name"))
+
+		v := site.signIn(email)
+		res = v.postForm("/auth/account/name", url.Values{"name": {name + " " + name}}, with("Origin", site.url))
+		require.Equal(t, http.StatusSeeOther, res.status, res.body)
+		require.Contains(t, v.open("/auth/account").body, norm.NFC.String(name+" "+name))
+		for _, bad := range []string{"\u2067" + name, name + "\u200b", name + "\u200d"} {
+			res = v.postForm("/auth/account/name", url.Values{"name": {bad}}, with("Origin", site.url))
+			require.Contains(t, res.body, "characters that can’t be shown", "%q", bad)
+		}
+	}
 }

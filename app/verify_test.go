@@ -86,7 +86,7 @@ func TestVerifySaysWhoItIs(t *testing.T) {
 	}
 
 	h := says()
-	require.Equal(t, []string{ada.ID.String()}, h["Remote-User"])
+	require.Equal(t, []string{"ada@example.com"}, h["Remote-User"])
 	require.Equal(t, []string{ada.ID.String()}, h["X-Kratos-Authenticated-Identity-Id"])
 	require.Equal(t, []string{"ada@example.com"}, h["Remote-Email"])
 	require.Equal(t, []string{""}, h["Remote-Name"], "there, so that no other takes its place")
@@ -109,7 +109,7 @@ func TestVerifySaysWhoItIs(t *testing.T) {
 		if kit.UsesPostgres() && (strings.Contains(name, "\x00") || !utf8.ValidString(name)) {
 			continue // PostgreSQL does not store it
 		}
-		require.NoError(t, g.store.Identities.Rename(t.Context(), ada.ID, name))
+		require.NoError(t, g.db.Exec("UPDATE identities SET name = ? WHERE id = ?", name, ada.ID).Error, "as an earlier version may have stored it")
 		sent := says().Get("Remote-Name")
 		require.Equal(t, written, sent)
 		back, err := url.PathUnescape(sent)
@@ -538,4 +538,76 @@ func TestVerifyAboutLatchkeysOwnHostSaysWhatIsWrong(t *testing.T) {
 	}
 	g := guard(t, nothing, "ada@example.com")
 	require.Equal(t, http.StatusOK, g.visitor().get("/auth/verify", asks("GET", "https://auth.example.com/x"), g.as("ada@example.com")).status, "there is no ACCESS to skip")
+}
+
+func TestRemoteUserIsWhatItsSettingSays(t *testing.T) {
+	plain := newSite(t)
+	type person struct {
+		cookie header
+		id     string
+	}
+	people := map[string]person{}
+	for email, trust := range map[string]models.Trust{"old@example.com": models.TrustUnknown, "self@example.com": models.GivenByPerson,
+		"bob@example.com": models.SetByOperator, "50%@example.com": models.Verified} {
+		v := plain.signUp(email)
+		identity, err := plain.store.Identities.ByEmail(t.Context(), email)
+		require.NoError(t, err)
+		require.NoError(t, plain.db.Exec("UPDATE identities SET email_trust = ? WHERE id = ?", trust, identity.ID).Error)
+		people[email] = person{with("Cookie", "__Secure-latchkey_session="+v.cookie("latchkey_session")), identity.ID.String()}
+	}
+	named, err := plain.store.Identities.ByEmail(t.Context(), "self@example.com")
+	require.NoError(t, err)
+	const id = "the id"
+	for _, c := range []struct {
+		setting, registration string
+		username              string               // of self@example.com
+		want                  map[string][2]string // Remote-User and Remote-Email
+	}{
+		{"username", "closed", "", map[string][2]string{"old@example.com": {"old@example.com", "old@example.com"}, "self@example.com": {id, ""},
+			"bob@example.com": {"bob@example.com", "bob@example.com"}, "50%@example.com": {"50%25@example.com", "50%25@example.com"}}},
+		{"username", "open", "", map[string][2]string{"old@example.com": {id, ""}, "self@example.com": {id, ""}, "bob@example.com": {"bob@example.com", "bob@example.com"}}},
+		{"username", "open", "selma", map[string][2]string{"self@example.com": {"selma", ""}}},
+		{"email", "open", "selma", map[string][2]string{"self@example.com": {id, ""}, "bob@example.com": {"bob@example.com", "bob@example.com"}}},
+		{"id", "closed", "selma", map[string][2]string{"self@example.com": {id, ""}, "bob@example.com": {id, "bob@example.com"}}},
+	} {
+		require.NoError(t, plain.store.Identities.SetUsername(t.Context(), named.ID, c.username))
+		site := plain.restart(forApps, func(s *config.Config) { s.RemoteUser, s.Registration = c.setting, c.registration })
+		for email, want := range c.want {
+			res := site.visitor().get("/auth/verify", people[email].cookie)
+			require.Equal(t, http.StatusOK, res.status, res.body)
+			require.Equal(t, []string{strings.ReplaceAll(want[0], id, people[email].id)}, res.header["Remote-User"], "%s, %s: %s", c.setting, c.registration, email)
+			require.Equal(t, []string{want[1]}, res.header["Remote-Email"], "%s, %s: %s", c.setting, c.registration, email)
+			require.Equal(t, []string{people[email].id}, res.header["X-Kratos-Authenticated-Identity-Id"])
+		}
+	}
+}
+
+// Whoever registers can give any address, but be nobody to an app.
+func TestNobodyBecomesSomebodyElseToAnApp(t *testing.T) {
+	site := newSite(t, forApps, func(c *config.Config) { c.Registration = config.RegistrationOpen })
+	eve := site.visitor()
+	res := eve.register("boss@example.com", nil)
+	require.Equal(t, http.StatusOK, res.status, res.body)
+	verified := func() http.Header {
+		return site.visitor().get("/auth/verify", with("Cookie", "__Secure-latchkey_session="+res.text("session_token"))).header
+	}
+	require.Equal(t, []string{""}, verified()["Remote-Email"])
+	require.Equal(t, []string{res.text("identity.id")}, verified()["Remote-User"])
+
+	for _, username := range []string{"admin", "root", "adrnin", "rOOt", "boss@example.com", "2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11", "2f1e9b0a6e0c4d6e9a440a4a3a1f0d11"} {
+		res := site.visitor().register("eve@example.com", map[string]string{"traits.username": username})
+		require.Equal(t, http.StatusBadRequest, res.status, "%s: %s", username, res.body)
+	}
+}
+
+// register creates an account through an API flow.
+func (v *visitor) register(email string, more map[string]string) answer {
+	v.site.t.Helper()
+	flow := v.get("/auth/self-service/registration/api")
+	action := v.site.url + strings.TrimPrefix(flow.text("ui.action"), "https://auth.example.com")
+	in := map[string]string{"method": "password", "traits.email": email, "password": goodPassword}
+	for name, value := range more {
+		in[name] = value
+	}
+	return v.postJSON(strings.Replace(action, v.site.url+v.site.url, v.site.url, 1), in)
 }

@@ -36,7 +36,7 @@ type userAddCmd struct {
 
 // Run creates an account.
 func (cmd *userAddCmd) Run(ctx context.Context, settings *config.Settings) error {
-	account := authn.NewAccount{Email: cmd.Address, Username: cmd.Username, Name: cmd.Name}
+	account := authn.NewAccount{Email: cmd.Address, Username: cmd.Username, Name: cmd.Name, ByOperator: true}
 	if err := account.CheckPerson(); err != nil { // before somebody thinks of a password
 		return err
 	}
@@ -48,9 +48,9 @@ func (cmd *userAddCmd) Run(ctx context.Context, settings *config.Settings) error
 		identity, err := newService(settings, models.New(database, time.Now)).CreateAccount(ctx, account)
 		switch {
 		case errors.Is(err, models.ErrTaken):
-			return fmt.Errorf("%s already has an account", cmd.Address)
+			return fmt.Errorf("%s already has an account, or looks like an address that has one", cmd.Address)
 		case errors.Is(err, models.ErrUsernameTaken):
-			return fmt.Errorf("the username %s belongs to another account", cmd.Username)
+			return fmt.Errorf("the username %s belongs to another account, or looks like one that does", cmd.Username)
 		case err != nil:
 			return err
 		}

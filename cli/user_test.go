@@ -17,11 +17,17 @@ import (
 
 func TestUserAdd(t *testing.T) {
 	m := kit.NewMachine(t)
-	s := m.Start()
+	s := m.Start("--registration=open")
 
 	require.Equal(t, "ada@example.com can sign in now.\n", m.Do(kit.GoodPassword+"\n", "user", "add", "Ada@Example.com", "--name=Ada"))
 
-	s.SignIn("ada@example.com")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/auth/verify", nil)
+	require.NoError(t, err)
+	req.AddCookie(&http.Cookie{Name: "latchkey_session", Value: s.SignIn("ada@example.com")})
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, "ada@example.com", res.Header.Get("Remote-Email"), "an operator has set it")
 	require.Regexp(t, `(?m)^ada@example\.com +Ada +active +\d{4}-\d\d-\d\d$`, m.Do("", "user", "list"))
 }
 
@@ -132,6 +138,7 @@ func TestUserAddRefusals(t *testing.T) {
 		{kit.GoodPassword, "bob", "isn't an email address"},
 		{kit.GoodPassword, "bob@example.com\x1b[2J", "isn't an email address"},
 		{kit.GoodPassword, "ADA@example.com", "already has an account"},
+		{kit.GoodPassword, "аda@example.com", "looks like an address that has one"},
 	} {
 		require.Contains(t, m.Refuse(c.password+"\n", "user", "add", c.address), c.reason)
 	}

@@ -142,4 +142,5 @@ var migrations = []*gormigrate.Migration{
 	keysMigration,
 	identityMigration,
 	endingMigration,
+	namesMigration,
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
-	"golang.org/x/text/unicode/norm"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -20,8 +18,9 @@ import (
 type Identity struct {
 	ID             uuid.UUID
 	Email          string // the primary address, as NormalizeEmail returns it
+	EmailTrust     Trust
 	Username       string // may be empty
-	Name           string // may be empty
+	Name           string // may be empty; as NormalizeName returns it
 	Groups         Groups // matched against ACCESS, which says who may use which app
 	Active         bool
 	StateChangedAt time.Time
@@ -29,9 +28,30 @@ type Identity struct {
 	// LastSessionNumber+1.
 	SessionFloor      int64
 	LastSessionNumber int64
+	UsernameSkeleton  string
 	DeletedAt         *time.Time // nil unless deleted; the row is removed once the sessions have been swept
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
+}
+
+// Trust says why an address may be taken for its person's.
+type Trust int64
+
+// The values of Trust, which are stored.
+const (
+	TrustUnknown  Trust = iota // a version that recorded nothing has created the account
+	GivenByPerson              // it may be anybody's
+	SetByOperator
+	Verified // its person has read mail there: Address.VerifiedAt says when
+)
+
+// TrustedEmail returns the primary address, or "" if it may be somebody else's. registrationOpen is whether
+// strangers can create accounts: then one of unknown origin isn't trusted.
+func (i *Identity) TrustedEmail(registrationOpen bool) string {
+	if i.EmailTrust == GivenByPerson || i.EmailTrust == TrustUnknown && registrationOpen {
+		return ""
+	}
+	return i.Email
 }
 
 // there matches the accounts that have not been deleted.
@@ -42,27 +62,10 @@ type Address struct {
 	ID         uuid.UUID
 	IdentityID uuid.UUID
 	Value      string // as NormalizeEmail returns it
+	Skeleton   string // the same for addresses that look the same
 	VerifiedAt *time.Time
 	Primary    bool `gorm:"column:is_primary"` // also in Identity.Email, for the hot path
 	CreatedAt  time.Time
-}
-
-// NormalizeEmail returns the form in which an address is stored, compared and throttled: trimmed, in lower
-// case, and in Unicode normalization form C.
-func NormalizeEmail(address string) string {
-	return norm.NFC.String(strings.ToLower(strings.TrimSpace(address)))
-}
-
-var username = regexp.MustCompile(`^[a-z0-9._-]{2,64}$`)
-
-// CheckUsername returns nil if name is a valid username, and if not an error whose text is a sentence for a
-// page.
-func CheckUsername(name string) error {
-	if !username.MatchString(name) {
-		//lint:ignore ST1005 a sentence for a page
-		return errors.New("Use 2 to 64 lower-case letters, digits, dots, dashes and underscores.") //nolint:staticcheck // a sentence for a page
-	}
-	return nil
 }
 
 // Identities stores the accounts and their addresses.
@@ -71,13 +74,14 @@ type Identities struct{ table }
 // NewIdentity describes an account to create.
 type NewIdentity struct {
 	Email, Username, Name string // Username and Name may be empty
+	EmailTrust            Trust
 	Credential            NewCredential
 	// SetupToken, if not empty, permits the first account only: see Create.
 	SetupToken string
 }
 
 // Create creates an active account with its first credential, and invalidates any setup token. It returns
-// ErrTaken or ErrUsernameTaken if another account has the address or username. With in.SetupToken set, it
+// ErrTaken or ErrUsernameTaken if another account has the address or username, or one that looks the same. With in.SetupToken set, it
 // returns ErrNotFirst if there is an account already or the token isn't valid; of several concurrent calls,
 // one succeeds.
 func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Credential, error) {
@@ -89,9 +93,9 @@ func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Crede
 		return failed(err)
 	}
 	now := s.now()
-	identity := Identity{ID: id, Email: NormalizeEmail(in.Email), Username: in.Username, Name: in.Name, Active: true,
-		StateChangedAt: now, CreatedAt: now, UpdatedAt: now}
-	address := Address{IdentityID: id, Value: identity.Email, Primary: true, CreatedAt: now}
+	identity := Identity{ID: id, Email: NormalizeEmail(in.Email), EmailTrust: in.EmailTrust, Username: in.Username, UsernameSkeleton: skeleton(in.Username),
+		Name: NormalizeName(in.Name), Active: true, StateChangedAt: now, CreatedAt: now, UpdatedAt: now}
+	address := Address{IdentityID: id, Value: identity.Email, Skeleton: skeleton(identity.Email), Primary: true, CreatedAt: now}
 	if address.ID, err = uuid.NewV4(); err != nil {
 		return failed(err)
 	}
@@ -104,10 +108,8 @@ func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Crede
 		if err := spendSetupToken(ctx, tx, in.SetupToken, now); err != nil {
 			return err
 		}
-		if in.Username != "" { // so that a concurrent SetUsername sees it
-			if err := tx.Lock(ctx, usernames); err != nil {
-				return err
-			}
+		if err := s.checkFree(ctx, tx, identity, address); err != nil {
+			return err
 		}
 		result := gorm.WithResult()
 		if err := gorm.G[Identity](tx.DB, result, clause.OnConflict{DoNothing: true}).Create(ctx, &identity); err != nil {
@@ -128,6 +130,35 @@ func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Crede
 		return failed(err)
 	}
 	return identity, credential, nil
+}
+
+// checkFree returns ErrTaken or ErrUsernameTaken if another account has an address or username that looks
+// like one of a new or changed account. Its lock keeps others from taking them until the commit: no index can,
+// since accounts of earlier versions may look alike.
+func (s Identities) checkFree(ctx context.Context, tx *db.Tx, identity Identity, address Address) error {
+	if err := tx.Lock(ctx, usernames); err != nil {
+		return err
+	}
+	if address.Skeleton != "" {
+		n, err := gorm.G[Address](tx.DB).Where("skeleton = ? AND identity_id <> ?", address.Skeleton, identity.ID).Count(ctx, "id")
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			return ErrTaken
+		}
+	}
+	if identity.Username != "" {
+		n, err := gorm.G[Identity](tx.DB).Where("(username_skeleton = ? AND username_skeleton <> '' OR username = ? AND username <> '') AND id <> ?",
+			identity.UsernameSkeleton, identity.Username, identity.ID).Count(ctx, "id")
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			return ErrUsernameTaken
+		}
+	}
+	return nil
 }
 
 // whatIsTaken returns why an identity could not be inserted: ErrTaken or ErrUsernameTaken.
@@ -178,24 +209,18 @@ func (s Identities) Addresses(ctx context.Context, id uuid.UUID) ([]Address, err
 	return found, nil
 }
 
-// usernames is the lock that is held while a username is set.
+// usernames is the lock that is held while a username or address is set.
 const usernames = "usernames"
 
 // SetUsername changes a person's username; an empty name removes it. It returns ErrUsernameTaken if another
-// account has it, and ErrNotFound if there is no such person.
+// account has it or one that looks the same, and ErrNotFound if there is no such person.
 func (s Identities) SetUsername(ctx context.Context, id uuid.UUID, name string) error {
 	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
-		if err := tx.Lock(ctx, usernames); err != nil { // a violation of the unique index would abort the transaction
+		looks := skeleton(name)
+		if err := s.checkFree(ctx, tx, Identity{ID: id, Username: name, UsernameSkeleton: looks}, Address{}); err != nil {
 			return 0, err
 		}
-		taken, err := gorm.G[Identity](tx.DB).Where("username = ? AND username <> '' AND id <> ?", name, id).Count(ctx, "id")
-		if err != nil {
-			return 0, err
-		}
-		if taken > 0 {
-			return 0, ErrUsernameTaken
-		}
-		return gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).Set(set("username", name), set("updated_at", s.now())).Update(ctx)
+		return gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).Set(set("username", name), set("username_skeleton", looks), set("updated_at", s.now())).Update(ctx)
 	})
 	if err == nil && n == 0 {
 		err = ErrNotFound
@@ -233,7 +258,7 @@ func anyIdentity(ctx context.Context, from *gorm.DB) (bool, error) {
 func (s Identities) Rename(ctx context.Context, id uuid.UUID, name string) error {
 	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
 		return gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).
-			Set(set("name", name), set("updated_at", s.now())).Update(ctx)
+			Set(set("name", NormalizeName(name)), set("updated_at", s.now())).Update(ctx)
 	})
 	if err == nil && n == 0 {
 		err = ErrNotFound
@@ -286,7 +311,7 @@ func (s Identities) Delete(ctx context.Context, id uuid.UUID) error {
 		// are announced, and prevents new ones.
 		n, err := gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).
 			Set(set("deleted_at", now), set("active", false), set("state_changed_at", now), set("updated_at", now),
-				set("email", "deleted "+id.String()), set("username", ""), set("name", "")).Update(ctx)
+				set("email", "deleted "+id.String()), set("username", ""), set("username_skeleton", ""), set("name", "")).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}

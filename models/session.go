@@ -192,7 +192,7 @@ func (s Session) confirm(ctx context.Context, tx *db.Tx, proof Proof, now time.T
 // byToken runs for every request of every app, so it reads only the columns it needs.
 const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at, s.expires_at, s.idle_seconds,
 	s.latest_expires_at, s.remember, s.method, s.proofs, s.aal, s.ip_address, s.user_agent, s.number, s.ended_at, s.end_reason,
-	i.id, i.email, i.username, i.name, i.groups, i.active, i.session_floor, i.state_changed_at, i.created_at, i.updated_at
+	i.id, i.email, i.email_trust, i.username, i.name, i.groups, i.active, i.session_floor, i.state_changed_at, i.created_at, i.updated_at
 	FROM sessions s JOIN identities i ON i.id = s.identity_id WHERE s.token_hash = $1`
 
 // ByToken returns the session of a token, whether it is active or not, with its identity (hot path).
@@ -206,7 +206,7 @@ func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
 	err := s.db.ReadRow(ctx, byToken, v.TokenHash,
 		&v.ID, &v.AuthenticatedAt, &v.ConfirmedAt, &v.LastSeenAt, &v.ExpiresAt, &v.IdleSeconds,
 		&v.LatestExpiresAt, &v.Remember, (*string)(&v.Method), (*string)(&v.Proofs), (*string)(&v.AAL), &v.IPAddress, &v.UserAgent, &v.Number, &v.EndedAt, (*string)(&v.EndReason),
-		&who.ID, &who.Email, &who.Username, &who.Name, &groups, &who.Active, &who.SessionFloor, &who.StateChangedAt, &who.CreatedAt, &who.UpdatedAt)
+		&who.ID, &who.Email, (*int64)(&who.EmailTrust), &who.Username, &who.Name, &groups, &who.Active, &who.SessionFloor, &who.StateChangedAt, &who.CreatedAt, &who.UpdatedAt)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return Session{}, ErrNotFound
 	}

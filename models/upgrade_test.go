@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,27 @@ func TestUpgradeLeavesPeopleTheirAddressAndPassword(t *testing.T) {
 		}
 		require.NoError(t, err, "signing in anew")
 	}
+}
+
+func TestUpgradeComparesTheLooksOfAddresses(t *testing.T) {
+	w, then := upgraded(t, pastVersion)
+	twins := 0
+	for _, who := range then.People {
+		if who.State == "deleted" {
+			continue
+		}
+		if who.Twin {
+			twins++ // two accounts that look alike already
+		}
+		for _, look := range []string{who.Typed, strings.Replace(who.Address, "a", "а", 1)} {
+			_, _, err := w.Identities.Create(t.Context(), account(look))
+			require.ErrorIs(t, err, models.ErrTaken, look)
+		}
+		identity, err := w.Identities.ByEmail(t.Context(), who.Address)
+		require.NoError(t, err)
+		require.Equal(t, models.TrustUnknown, identity.EmailTrust)
+	}
+	require.Positive(t, twins)
 }
 
 func TestUpgradeKeepsWhatAppsAreToBeTold(t *testing.T) {

@@ -182,8 +182,8 @@ func (h *Handler) ChangeName(c *gin.Context) {
 		h.Fail(c, web.ErrBadRequest.Because("The field name is missing. Send it empty to remove the name."))
 		return
 	}
-	name := strings.TrimSpace(in["name"])
-	if err := authn.CheckName(name); err != nil {
+	name := models.NormalizeName(in["name"])
+	if err := models.CheckName(name); err != nil {
 		h.show(c, http.StatusBadRequest, session, views.AccountPage{Name: name, NameProblem: err.Error()})
 		return
 	}
@@ -213,7 +213,7 @@ func (h *Handler) ChangeUsername(c *gin.Context) {
 		h.show(c, http.StatusBadRequest, session, views.AccountPage{Username: username, UsernameProblem: problem})
 	}
 	if username != "" {
-		if err := models.CheckUsername(username); err != nil {
+		if err := models.CheckOwnUsername(username); err != nil {
 			refuse(err.Error())
 			return
 		}

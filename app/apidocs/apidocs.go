@@ -20,6 +20,7 @@ import (
 	"latchkey/app/authn"
 	"latchkey/app/route"
 	"latchkey/app/web"
+	"latchkey/models"
 	"latchkey/views"
 )
 
@@ -87,7 +88,7 @@ func (h *Handler) Schema(c *gin.Context) {
 			"properties": gin.H{
 				"email":    gin.H{"type": "string", "format": "email", "title": "Email address", "maxLength": authn.MaxEmailBytes},
 				"username": gin.H{"type": "string", "title": "Username", "minLength": 2, "maxLength": 64, "pattern": "^[a-z0-9._-]+$"},
-				"name":     gin.H{"type": "string", "title": "Name", "maxLength": authn.MaxNameRunes},
+				"name":     gin.H{"type": "string", "title": "Name", "maxLength": models.MaxNameRunes},
 			},
 		}},
 	})

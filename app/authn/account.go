@@ -6,25 +6,21 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"latchkey/app/config"
 	"latchkey/app/password"
 	"latchkey/models"
 )
 
-const (
-	// MaxEmailBytes is the limit of RFC 5321 §4.5.3.1.3 without the angle brackets.
-	MaxEmailBytes = 254
-	// MaxNameRunes is the maximum length of a name in Unicode code points.
-	MaxNameRunes = 200
-)
+// MaxEmailBytes is the limit of RFC 5321 §4.5.3.1.3 without the angle brackets.
+const MaxEmailBytes = 254
 
 // NewAccount is an account to create.
 type NewAccount struct {
 	Email, Username, Name string // Username and Name may be empty
 	Password              string
+	// ByOperator is set if an operator chooses all this: the address is taken for the person's.
+	ByOperator bool
 }
 
 // Refused says what is wrong with a new account, in sentences for the person, by field: "email",
@@ -44,7 +40,7 @@ func (r Refused) Error() string {
 // CheckPerson returns nil, or a Refused about anything but the password.
 func (account NewAccount) CheckPerson() error {
 	refused := Refused{}
-	for field, err := range map[string]error{"email": CheckEmail(account.Email), "name": CheckName(account.Name), "username": checkUsername(account.Username)} {
+	for field, err := range map[string]error{"email": CheckEmail(account.Email), "name": models.CheckName(models.NormalizeName(account.Name)), "username": account.checkUsername()} {
 		if err != nil {
 			refused[field] = err
 		}
@@ -55,11 +51,14 @@ func (account NewAccount) CheckPerson() error {
 	return refused
 }
 
-func checkUsername(name string) error {
-	if name == "" {
+func (account NewAccount) checkUsername() error {
+	switch {
+	case account.Username == "":
 		return nil
+	case account.ByOperator:
+		return models.CheckUsername(account.Username)
 	}
-	return models.CheckUsername(name)
+	return models.CheckOwnUsername(account.Username)
 }
 
 // Check returns nil, or a Refused.
@@ -97,6 +96,7 @@ func (s *Service) Register(ctx context.Context, client Client, account NewAccoun
 // CreateAccount creates an account for somebody else, for operators. It returns a Refused,
 // models.ErrTaken or models.ErrUsernameTaken.
 func (s *Service) CreateAccount(ctx context.Context, account NewAccount) (models.Identity, error) {
+	account.ByOperator = true
 	if err := s.Check(account); err != nil {
 		return models.Identity{}, err
 	}
@@ -106,11 +106,15 @@ func (s *Service) CreateAccount(ctx context.Context, account NewAccount) (models
 
 // create is the only place that creates accounts.
 func (s *Service) create(ctx context.Context, account NewAccount, setupToken string) (models.Identity, models.Credential, error) {
+	trust := models.GivenByPerson
+	if account.ByOperator {
+		trust = models.SetByOperator
+	}
 	hash, err := s.hasher.Hash(ctx, account.Password)
 	if err != nil {
 		return models.Identity{}, models.Credential{}, err
 	}
-	return s.store.Identities.Create(ctx, models.NewIdentity{Email: account.Email, Username: account.Username, Name: account.Name,
+	return s.store.Identities.Create(ctx, models.NewIdentity{Email: account.Email, EmailTrust: trust, Username: account.Username, Name: account.Name,
 		Credential: models.NewCredential{Method: models.MethodPassword, Secret: hash}, SetupToken: setupToken})
 }
 
@@ -171,24 +175,11 @@ func CheckEmail(address string) error {
 		return sentence("This is too long for an email address.")
 	}
 	parsed, err := mail.ParseAddress(address)
-	if err != nil || parsed.Address != address || strings.ContainsFunc(address, unprintable) || strings.Contains(address, `"`) {
+	if err != nil || parsed.Address != address || strings.ContainsFunc(address, models.Invisible) || strings.Contains(address, `"`) {
 		return sentence("This isn't an email address. It should look like ada@example.com.")
 	}
 	return nil
 }
-
-// CheckName returns nil, or an error fit to show to the user.
-func CheckName(name string) error {
-	if utf8.RuneCountInString(name) > MaxNameRunes {
-		return sentence(fmt.Sprintf("This name is too long: use at most %d characters.", MaxNameRunes))
-	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r != ' ' && unprintable(r) }) {
-		return sentence("This name contains characters that can't be shown. Leave them out.")
-	}
-	return nil
-}
-
-func unprintable(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }
 
 // CheckPassword returns nil, or what is wrong with a new password in a sentence for its owner.
 // personal are the person's names and addresses, which others know.

@@ -53,6 +53,8 @@ type Config struct {
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
 	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. SIGNED-IN stands for everybody who is signed in; HOST/PATH=PUBLIC and HOST=GROUP,PREFLIGHT let paths and CORS preflights through without a session: see docs/behind-a-proxy.md. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
+	RemoteUser string `env:"REMOTE_USER" default:"username" enum:"username,email,id" help:"What apps behind a proxy get as Remote-User: username (of people who have none, the email address), email, or id, which never changes. People whose address nobody has verified have the id in its place. Default: ${default}." group:"Apps"`
+
 	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Notify apps only at public addresses, not loopback, private or link-local ones." group:"Apps"`
 
 	Registration      string `env:"REGISTRATION" default:"closed" enum:"closed,open" help:"closed: accounts are created with the setup link and 'latchkey user add'. open: anybody can create one. Default: ${default}." group:"People"`
@@ -86,6 +88,12 @@ const maxLogoBytes = 256 << 10
 
 // RegistrationOpen is the value of REGISTRATION that lets anybody create an account.
 const RegistrationOpen = "open"
+
+// The values of REMOTE_USER, besides "id".
+const (
+	RemoteUsername = "username"
+	RemoteEmail    = "email"
+)
 
 // Address is where the server listens.
 func (c *Config) Address() string {

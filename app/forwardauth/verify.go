@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/access"
+	"latchkey/app/config"
 	"latchkey/app/route"
 	"latchkey/app/web"
 	"latchkey/models"
@@ -39,7 +40,7 @@ func (h *Handler) VerifyPath(c *gin.Context) { h.verify(c, true) }
 func (h *Handler) verify(c *gin.Context, path bool) {
 	session, err := h.SignedIn(c)
 	if err == nil && h.Access.None() {
-		setIdentityHeaders(c.Writer.Header(), session)
+		h.setIdentityHeaders(c.Writer.Header(), session)
 		c.Status(http.StatusOK)
 		return
 	}
@@ -64,7 +65,7 @@ func (h *Handler) verify(c *gin.Context, path bool) {
 		h.refuse(c, session, request)
 		return
 	}
-	setIdentityHeaders(c.Writer.Header(), session)
+	h.setIdentityHeaders(c.Writer.Header(), session)
 	c.Status(http.StatusOK)
 }
 
@@ -95,20 +96,34 @@ var (
 
 // setIdentityHeaders tells the app who is signed in; session is nil if that is nobody. All headers are always
 // set, even if empty: in place of a missing one, a proxy might pass on what the client sent.
-func setIdentityHeaders(h http.Header, session *models.Session) {
+func (h *Handler) setIdentityHeaders(header http.Header, session *models.Session) {
 	if session == nil {
 		for _, name := range identityHeaders {
-			h[name] = noValue
+			header[name] = noValue
 		}
 		return
 	}
-	identity := session.Identity
-	values := []string{identity.ID.String(), headerText(identity.Email), headerText(identity.Name), strings.Join(identity.Groups, ",")}
-	h["X-Kratos-Authenticated-Identity-Id"] = values[0:1:1]
-	h["Remote-User"] = values[0:1:1]
-	h["Remote-Email"] = values[1:2:2]
-	h["Remote-Name"] = values[2:3:3]
-	h["Remote-Groups"] = values[3:4:4]
+	identity, id := session.Identity, session.Identity.ID.String()
+	email := identity.TrustedEmail(h.Registration == config.RegistrationOpen)
+	values := []string{id, headerText(h.remoteUser(identity, email, id)), headerText(email), headerText(identity.Name), strings.Join(identity.Groups, ",")}
+	header["X-Kratos-Authenticated-Identity-Id"] = values[0:1:1]
+	header["Remote-User"] = values[1:2:2]
+	header["Remote-Email"] = values[2:3:3]
+	header["Remote-Name"] = values[3:4:4]
+	header["Remote-Groups"] = values[4:5:5]
+}
+
+// remoteUser returns the name by which apps know a person. Nobody can choose another's: usernames and trusted
+// addresses are unique, usernames have no @, and ids are longer than any username that looks like one could
+// be given.
+func (h *Handler) remoteUser(identity *models.Identity, email, id string) string {
+	switch h.RemoteUser {
+	case config.RemoteUsername:
+		return cmp.Or(identity.Username, email, id)
+	case config.RemoteEmail:
+		return cmp.Or(email, id)
+	}
+	return id
 }
 
 // headerText encodes text so that it passes through every proxy, and JavaScript's decodeURIComponent

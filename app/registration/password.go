@@ -30,7 +30,8 @@ func (password) Nodes(f *flow.Flow) []flow.Node {
 // Submit implements flow.Method.
 func (p password) Submit(c *gin.Context, f *flow.Flow, in web.Fields) {
 	account := authn.NewAccount{Email: strings.TrimSpace(in["traits.email"]), Username: strings.TrimSpace(in["traits.username"]),
-		Name: strings.TrimSpace(in["traits.name"]), Password: in["password"]}
+		Name: strings.TrimSpace(in["traits.name"]), Password: in["password"],
+		ByOperator: f.Setup != ""} // only an operator has the setup link
 	if refused := (authn.Refused)(nil); errors.As(p.authn.Check(account), &refused) {
 		p.complain(f, refused, account.Password)
 		p.flows.Refuse(c, p.Handler, f, nil)

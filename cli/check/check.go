@@ -70,6 +70,9 @@ func (r *report) checkSettings(settings *config.Settings) {
 			r.fail("cookies", "%s", a.Text)
 		}
 	}
+	if settings.Registration == config.RegistrationOpen {
+		r.warn("REGISTRATION", "it is open: who registers can give any address – apps get no Remote-Email, and the id as Remote-User, of people whose address nobody has verified")
+	}
 	if len(advice) == 0 {
 		r.ok("cookies", "%s", settings.CookieInWords())
 	}

@@ -106,6 +106,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	nothing := func(*kit.Machine) {}
 
 	wrong(nothing, "FAIL settings    BASE_URL is", "--base-url=example.com")
+	wrong(nothing, "warn REGISTRATION it is open: who registers can give any address", "--registration=open")
 	wrong(nothing, "FAIL cookies     ACCESS has wiki.example.com", "--base-url=https://auth.example.com", "--access=wiki.example.com=staff")
 	wrong(func(m *kit.Machine) { require.NoError(t, os.Chmod(m.DatabaseFile(), 0o644)) }, "chmod 600 latchkey.db")
 	wrong(func(m *kit.Machine) { require.NoError(t, os.Chmod(m.Dir, 0o777)) }, "chmod go-w")
