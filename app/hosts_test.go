@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"cmp"
+	"html"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -82,13 +84,94 @@ func TestNoHeaderSteersTheURLsOfAnUntrustedClient(t *testing.T) {
 	}
 }
 
-func TestWithBaseURLEveryHostIsServedAsThatOne(t *testing.T) {
-	site := newSite(t, func(c *config.Config) { c.BaseURL = "https://login.example.com" })
-	for _, host := range []string{"login.example.com", "evil.example", "10.0.0.1:8080", "a:b:c"} {
-		res := site.visitor().get("/auth/self-service/login/browser?return_to=https://login.example.com/x", asJSON, with("Host", host))
-		require.True(t, strings.HasPrefix(res.text("ui.action"), "https://login.example.com/auth/"), res.body)
-		site.visitor().get("/auth/self-service/login/browser?return_to=https://"+host+".evil.example/", asJSON, with("Host", host+".evil.example")).
+func TestOnlyItsHostAndInternalOnesAreServedWithBaseURL(t *testing.T) {
+	const base = "https://login.example.com"
+	site := newSite(t, func(c *config.Config) { c.BaseURL = base })
+	const flow = "/auth/self-service/login/browser"
+	for _, host := range []string{"login.example.com", "LOGIN.example.com", "login.example.com:443", "login.example.com:80", "localhost", "127.0.0.1:8080",
+		"10.0.0.1:8080", "[::1]:8080", "latchkey", "latchkey:8080", "latchkey_1", "auth.internal", "nas.local:8080", "latchkey.default.svc.cluster.local", "x.home.arpa"} {
+		res := site.visitor().get(flow+"?return_to="+base+"/x", asJSON, with("Host", host))
+		require.Equal(t, http.StatusOK, res.status, "%s: %s", host, res.body)
+		require.True(t, strings.HasPrefix(res.text("ui.action"), base+"/auth/"), res.body)
+		site.visitor().get(flow+"?return_to=http://"+host+".evil.example/", asJSON, with("Host", host)).
 			requireError(http.StatusBadRequest, "self_service_flow_return_to_forbidden")
+	}
+	for _, host := range []string{"evil.example", "login.example.com.evil.example", "evil.example:443", "xlogin.example.com", "example.com", "login.example.com:8080",
+		"a:b:c", "login.example.com.", ".local", "a b", "login.example.com@evil.example", "127.0.0.1.nip.io", "evil.localdomain", "ü"} {
+		for _, path := range []string{"/", "/auth/login", "/auth/sessions/whoami", flow, "/auth/openapi.json", "/x"} {
+			page := site.raw("GET", "GET "+path+" HTTP/1.1\r\nConnection: close\r\nAccept: text/html\r\nHost: "+host+"\r\n\r\n")
+			if strings.ContainsAny(host, " ü@") {
+				require.Equal(t, http.StatusBadRequest, page.status, "net/http refuses it")
+				continue
+			}
+			page.requireError(http.StatusMisdirectedRequest, "")
+			require.Empty(t, page.header.Values("Set-Cookie"))
+			require.Contains(t, page.body, "login.example.com")
+		}
+	}
+	// Proxies and load balancers call these by names of their own.
+	for path, status := range map[string]int{"/auth/verify": 401, "/auth/health/ready": 200, "/auth/health/alive": 200, "/auth/health/request": 403} {
+		require.Equal(t, status, site.visitor().get(path, asJSON, with("Host", "10.1.2.3.pool.example.net")).status, path)
+	}
+}
+
+func TestPageAtAnotherOriginSaysWhichToOpen(t *testing.T) {
+	site := newSite(t, func(c *config.Config) {
+		c.BaseURL, c.TrustedProxies = "https://login.example.com", []string{"127.0.0.1"}
+	})
+	site.register("ada@example.com")
+	for why, c := range map[string]struct {
+		host    string
+		headers []header
+		wrong   bool
+	}{
+		"the address":                           {host: "login.example.com"},
+		"the address behind a proxy":            {host: "login.example.com", headers: []header{with("X-Forwarded-Proto", "https")}},
+		"an address in the network":             {host: "192.168.1.7:8080", wrong: true},
+		"this machine":                          {host: "localhost:8080", wrong: true},
+		"a name in the network":                 {host: "nas.local", wrong: true},
+		"another site":                          {host: "evil.example", wrong: true},
+		"another port":                          {host: "login.example.com:8080", wrong: true},
+		"http":                                  {host: "login.example.com", headers: []header{with("X-Forwarded-Proto", "http")}, wrong: true},
+		"https decrypted before a proxy":        {host: "login.example.com", headers: []header{with("X-Forwarded-Proto", "http"), with("Sec-Fetch-Site", "none")}},
+		"a proxy that keeps the host to itself": {host: "127.0.0.1:8080", headers: []header{with("X-Forwarded-For", "203.0.113.7")}},
+		"a proxy that tells the host elsewhere": {host: "127.0.0.1:8080", headers: []header{with("X-Forwarded-For", "203.0.113.7"), with("X-Forwarded-Host", "login.example.com")}},
+		"a proxy that tells another host":       {host: "127.0.0.1:8080", headers: []header{with("X-Forwarded-For", "203.0.113.7"), with("X-Forwarded-Host", "192.168.1.7")}, wrong: true},
+	} {
+		t.Run(why, func(t *testing.T) {
+			v := site.visitor()
+			headers := append([]header{asPage, with("Host", c.host)}, c.headers...)
+			page := v.get("/auth/login?return_to=%2Fauth%2Faccount", headers...).in(t)
+			if !c.wrong {
+				require.Equal(t, http.StatusOK, page.status, page.body)
+				require.Contains(t, page.body, "<form")
+				return
+			}
+			page.requireError(http.StatusMisdirectedRequest, "")
+			require.Contains(t, page.body, `href="https://login.example.com/auth/login?return_to=%2Fauth%2Faccount"`)
+			require.NotContains(t, page.body, "<form")
+			require.NotContains(t, page.body, "BASE_URL")
+			require.Empty(t, page.header.Values("Set-Cookie"))
+			post := v.send(http.MethodPost, "/auth/self-service/login?flow=x", "", append(headers, with("Content-Type", typeForm))...).in(t)
+			post.requireError(http.StatusMisdirectedRequest, "")
+			require.Contains(t, post.body, `href="https://login.example.com/auth/account"`)
+			if config.LocalHost(c.host) { // apps and commands on this machine
+				require.Equal(t, http.StatusUnauthorized, v.get("/auth/sessions/whoami", append(headers, asJSON)...).status)
+			}
+		})
+	}
+}
+
+// A proxy may not tell that the browser came by http, which then keeps no cookie of the form.
+func TestFormByHTTPIsToldTheAddressInsteadOfToAllowCookies(t *testing.T) {
+	site := newSite(t, func(c *config.Config) { c.BaseURL = "https://login.example.com" })
+	for why, origin := range map[string]header{"no origin": with("Origin", ""), "a hidden one": with("Origin", "null"), "http": with("Origin", "http://login.example.com")} {
+		page := site.visitor().open("/auth/login")
+		action := regexp.MustCompile(`action="([^"]+)"`).FindStringSubmatch(page.body)[1]
+		res := site.visitor().send(http.MethodPost, strings.TrimPrefix(html.UnescapeString(action), "https://login.example.com"), "method=password&identifier=ada", asPage, origin, with("Content-Type", typeForm)).in(t)
+		res.requireError(http.StatusMisdirectedRequest, "")
+		require.Contains(t, res.body, `href="https://login.example.com/auth/account"`, why)
+		require.NotContains(t, res.body, "cookie", why)
 	}
 }
 

@@ -39,6 +39,7 @@ type site struct {
 	t        testing.TB
 	url      string // of the server, which is also the origin while BASE_URL is unset
 	base     string // of all paths; tests write /auth, whatever it is
+	host     string // of BASE_URL; "" while it is unset
 	app      *app.App
 	db       *gorm.DB // for a test's own statements
 	database *db.DB
@@ -116,6 +117,7 @@ func (s *site) start(configure ...func(*config.Config)) {
 	s.store = models.New(s.database, s.clock.Now)
 	parsed, err := settings.Parse()
 	require.NoError(t, err)
+	_, s.host, _ = strings.Cut(parsed.BaseOrigin, "://")
 	s.base = string(parsed.BasePath)
 	s.app, err = app.New(t.Context(), parsed, s.database, s.options)
 	require.NoError(t, err)
@@ -369,6 +371,8 @@ func (v *visitor) send(method, target, body string, headers ...header) answer {
 	}
 	if host := req.Header.Get("Host"); host != "" {
 		req.Host = host
+	} else if v.client.Transport == nil && v.site.host != "" && strings.HasPrefix(target, v.site.url) {
+		req.Host = v.site.host
 	}
 	res, err := v.client.Do(req)
 	require.NoError(v.site.t, err)

@@ -286,6 +286,10 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 			return
 		}
 		if errors.Is(p, errUnknown) || errors.Is(p, web.ErrOtherBrowser) {
+			if elsewhere := s.Misplaced(c.Request); elsewhere != nil {
+				s.Fail(c, elsewhere)
+				return
+			}
 			p = p.Telling("Your browser didn't send this page's cookie. Submit the form again; " +
 				"if that doesn't help, allow cookies for this site.")
 		}

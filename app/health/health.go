@@ -71,6 +71,7 @@ type Seen struct {
 	Host           string    `json:"host"`            // header
 	ForwardedProto string    `json:"forwarded_proto"` // header
 	BaseURL        string    `json:"base_url"`        // of the server
+	OtherOrigin    bool      `json:"other_origin"`    // pages are not served, since this isn't BASE_URL
 	Time           time.Time `json:"time"`            // by the server's clock
 }
 

@@ -38,8 +38,10 @@ type Route struct {
 	// AnyMethod answers every one of Methods like GET, whichever site it comes from. It's for what changes
 	// nothing and is asked about requests of any kind.
 	AnyMethod bool
-	// AnyHost accepts any Host header while BASE_URL is unset.
+	// AnyHost accepts any Host header.
 	AnyHost bool
+	// ProxyHost does once BASE_URL is set: proxies and load balancers call it by names of their own.
+	ProxyHost bool
 }
 
 const (
@@ -135,16 +137,16 @@ var (
 // Other endpoints for apps and proxies. Verify ignores the Authorization header, which is meant for the app.
 var (
 	JWKS   = add(Route{Method: http.MethodGet, Path: "/.well-known/jwks.json", JSON: true, Public: true})
-	Verify = add(Route{Method: http.MethodGet, Path: "/verify", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true})
+	Verify = add(Route{Method: http.MethodGet, Path: "/verify", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true, ProxyHost: true})
 	// VerifyPath is Verify for proxies that append the path of the request which they ask about.
-	VerifyPath = add(Route{Method: http.MethodGet, Path: "/verify/*path", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true})
+	VerifyPath = add(Route{Method: http.MethodGet, Path: "/verify/*path", JSON: true, Quiet: true, Timeout: NoTimeout, AnyMethod: true, ProxyHost: true})
 )
 
 // Health.
 var (
-	Alive         = add(Route{Method: http.MethodGet, Path: "/health/alive", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Public: true})
-	Ready         = add(Route{Method: http.MethodGet, Path: "/health/ready", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Public: true})
-	HealthRequest = add(Route{Method: http.MethodGet, Path: "/health/request", JSON: true, CORS: true, Public: true})
+	Alive         = add(Route{Method: http.MethodGet, Path: "/health/alive", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Public: true, ProxyHost: true})
+	Ready         = add(Route{Method: http.MethodGet, Path: "/health/ready", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Public: true, ProxyHost: true})
+	HealthRequest = add(Route{Method: http.MethodGet, Path: "/health/request", JSON: true, CORS: true, Public: true, ProxyHost: true})
 )
 
 // Base is the path prefix of all routes, such as "/auth"; "" for the root.

@@ -15,7 +15,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/uuid/v5"
 
-	"latchkey/app/config"
 	"latchkey/app/route"
 )
 
@@ -66,14 +65,15 @@ func (s *Site) newRequestID(c *gin.Context) string {
 // setHeaders sets what every answer has. The names are written as net/http writes them, and the values
 // are in one piece of memory.
 func (s *Site) setHeaders(h http.Header, requestID string) {
-	values := []string{requestID, "no-store", "nosniff", "no-referrer", "default-src 'none'; frame-ancestors 'none'", "max-age=63072000"}
+	values := []string{requestID, "no-store", "nosniff", "no-referrer", "default-src 'none'; frame-ancestors 'none'", "same-origin", "max-age=63072000"}
 	h["X-Request-Id"] = values[0:1:1]
 	h["Cache-Control"] = values[1:2:2]
 	h["X-Content-Type-Options"] = values[2:3:3]
 	h["Referrer-Policy"] = values[3:4:4]
-	h["Content-Security-Policy"] = values[4:5:5] // pages override it
+	h["Content-Security-Policy"] = values[4:5:5]      // pages override it
+	h["Cross-Origin-Resource-Policy"] = values[5:6:6] // scripts and styles override it; fetches by CORS don't look at it
 	if s.HTTPS {
-		h["Strict-Transport-Security"] = values[5:6:6]
+		h["Strict-Transport-Security"] = values[6:7:7]
 	}
 }
 
@@ -84,7 +84,6 @@ func (s *Site) SetPageHeaders(h http.Header) {
 	if s.HTTPS { // elsewhere browsers log a warning
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	}
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Add("Vary", "Accept, Cookie")
 }
 
@@ -138,20 +137,6 @@ func (s *Site) Origin(c *gin.Context) string {
 		scheme = "https"
 	}
 	return scheme + "://" + c.Request.Host
-}
-
-// RequireKnownHost refuses unknown host names while BASE_URL is unset: the sender of a request must not
-// control the URLs that are built from it.
-func (s *Site) RequireKnownHost(c *gin.Context) {
-	if s.BaseOrigin != "" || config.LocalHost(c.Request.Host) {
-		return
-	}
-	if r := s.route(c); r != nil && r.AnyHost { // the error page needs it
-		return
-	}
-	s.Fail(c, Problem{Code: http.StatusMisdirectedRequest}.Telling(
-		"Latchkey isn't configured to be reached as %q. If you are the administrator, start it with "+
-			"BASE_URL set to its address, such as https://example.com.", c.Request.Host))
 }
 
 // LimitSize refuses an overlong URL or header, and bounds the body.
@@ -213,6 +198,10 @@ func (s *Site) RefuseCrossSite(c *gin.Context) {
 		protection = s.crossOriginFlows
 	}
 	if err := protection.Check(c.Request); err != nil {
+		if p := s.Misplaced(c.Request); p != nil && c.GetHeader("Origin") == "null" { // by http; also of a page without a referrer
+			s.Fail(c, p)
+			return
+		}
 		s.Fail(c, ErrCrossSite)
 	}
 }

@@ -31,7 +31,9 @@ type Problem struct {
 	UseFlowID  string // a fresh flow in place of an expired one
 	Refresh    bool   // a browser can recover by signing in again
 	Title      string // of the page; "" for the default of the code
-	Cause      error  // for the log, and for debug in development
+	// OtherOrigin is set if the same page works at BASE_URL.
+	OtherOrigin bool
+	Cause       error // for the log, and for debug in development
 }
 
 func (p *Problem) Error() string {
@@ -188,6 +190,8 @@ func (s *Site) wayOn(c *gin.Context, p *Problem) views.Link {
 	switch again := s.retryURI(c, p); {
 	case again != "":
 		return views.Link{Text: "Try again", URL: again}
+	case p.OtherOrigin:
+		return views.Link{Text: "Open " + s.BaseOrigin, URL: s.atBase(c.Request)}
 	case p.Code == http.StatusMisdirectedRequest:
 		return views.Link{} // there is no page of this site to go on to
 	case p.Refresh:

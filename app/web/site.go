@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -43,6 +44,7 @@ type Site struct {
 	BodyTimeout time.Duration
 
 	sessions models.Sessions
+	baseHost string                  // of BaseOrigin
 	page     views.Page              // what every page shows
 	routes   map[string]*route.Route // by gin's full path
 	database *outage.Log
@@ -60,6 +62,7 @@ func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page v
 	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
 		s.routes[s.Path(r)] = r
 	}
+	_, s.baseHost, _ = strings.Cut(settings.BaseOrigin, "://")
 	trusted := slices.Clone(settings.CORSAllowedOrigins)
 	if settings.BaseOrigin != "" {
 		trusted = append(trusted, settings.BaseOrigin)

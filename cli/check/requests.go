@@ -127,11 +127,15 @@ func (r *report) checkProxy(base string, seen health.Seen) {
 		r.fail("BASE_URL", "it is %s here and %q at the server – check with the server's settings", base, seen.BaseURL)
 	}
 	r.checkClient(https, seen)
-	if seen.Host != host {
+	switch {
+	case seen.Host == host:
+	case seen.OtherOrigin:
+		r.fail("proxy", "it sends Host %q for %s: people are told that this is not the address of BASE_URL, and can't sign in – have it pass the Host header on", seen.Host, host)
+	default:
 		r.warn("proxy", "it sends Host %q for %s – have it pass the Host header on", seen.Host, host)
 	}
 	if https && seen.ForwardedProto != "https" {
-		r.warn("proxy", "it sends X-Forwarded-Proto %q for https – have it send the scheme", seen.ForwardedProto)
+		r.warn("proxy", "it sends X-Forwarded-Proto %q for https: who opens a page by http isn't told so – have it send the scheme", seen.ForwardedProto)
 	}
 	if r.failures == failures {
 		r.ok("BASE_URL", "%s leads here; this machine is seen as %s", base, seen.Client)

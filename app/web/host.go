@@ -1,0 +1,165 @@
+package web
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/config"
+	"latchkey/app/route"
+)
+
+// RequireKnownHost refuses unknown host names. While BASE_URL is unset, the sender of a request must not control the
+// URLs that are built from it. Once it is set, a page of another site whose name leads here must not be able to talk to
+// Latchkey (DNS rebinding), and a person at another address than BASE_URL's is told which to open: there, browsers keep
+// no cookie of this one.
+func (s *Site) RequireKnownHost(c *gin.Context) {
+	r := s.route(c)
+	if r != nil && r.AnyHost { // the error page needs it
+		return
+	}
+	if s.BaseOrigin == "" {
+		if !config.LocalHost(c.Request.Host) {
+			s.Fail(c, Problem{Code: http.StatusMisdirectedRequest}.Telling(
+				"Latchkey isn't configured to be reached as %q. If you are the administrator, start it with "+
+					"BASE_URL set to its address, such as https://example.com.", c.Request.Host))
+		}
+		return
+	}
+	if r != nil && r.ProxyHost {
+		return
+	}
+	problem := s.OtherOrigin(c.Request)
+	if problem == nil {
+		return
+	}
+	host := s.hostAsSent(c.Request)
+	isLocal := s.isBaseHost(host) || config.LocalHost(host) || isInternalName(host)
+	if !isLocal || (r == nil || !r.JSON) && PrefersHTML(c.Request) { // apps may ask at a local name
+		s.Fail(c, problem)
+	}
+}
+
+// OtherOrigin returns the problem that pages have at the address that a request was sent to; nil for none, or while
+// BASE_URL is unset.
+func (s *Site) OtherOrigin(r *http.Request) *Problem {
+	if s.BaseOrigin == "" {
+		return nil
+	}
+	host := s.hostAsSent(r)
+	isLocal := config.LocalHost(host) || isInternalName(host)
+	switch {
+	case s.isBaseHost(host):
+		if !s.isPlainHTTP(r) {
+			return nil
+		}
+		return s.errOtherOrigin("This page was opened by http, but BASE_URL is %s. If it was opened there, have the proxy send X-Forwarded-Proto: https.", s.BaseOrigin)
+	case isLocal && isForwarded(r): // whichever the browser's host is
+		return nil
+	}
+	return s.errOtherOrigin("Latchkey is at %s, and not to be reached as %q. If the request was sent there, have the proxy pass on the Host header.", s.BaseOrigin, host)
+}
+
+// errOtherOrigin is the problem of a request that should have gone to BASE_URL.
+func (s *Site) errOtherOrigin(reason string, args ...any) *Problem {
+	p := Problem{Code: http.StatusMisdirectedRequest, Title: "This site has another address", OtherOrigin: true}.Telling(reason, args...)
+	p.Visitor = "You can sign in at " + s.BaseOrigin + " only. If you see this although you opened that address, tell your administrator."
+	return p
+}
+
+// Misplaced returns a problem if a form without what its page has set may have been submitted by http, although
+// the site has https: a browser sends no Sec-Fetch headers then, and keeps no secure cookies. Else it returns nil.
+func (s *Site) Misplaced(r *http.Request) *Problem {
+	if !s.HTTPS || r.Header.Get("Sec-Fetch-Site") != "" || !PrefersHTML(r) {
+		return nil
+	}
+	return s.errOtherOrigin("This form came without its cookie, and seemingly by http: it must be opened at BASE_URL, %s. Have the proxy redirect http to https.", s.BaseOrigin)
+}
+
+// atBase returns the URL at BASE_URL of the page that a request is for: its home if the request changes something.
+func (s *Site) atBase(r *http.Request) string {
+	if path := r.URL.EscapedPath(); r.Method == http.MethodGet && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
+		return s.BaseOrigin + (&url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).RequestURI()
+	}
+	return s.BaseOrigin + s.Path(route.Account)
+}
+
+// hostAsSent returns the host that a request was sent to, as far as a proxy tells.
+func (s *Site) hostAsSent(r *http.Request) string {
+	if s.isBaseHost(r.Host) || !s.FromTrustedProxy(r) {
+		return r.Host
+	}
+	forwarded := r.Header.Get("X-Forwarded-Host")
+	if forwarded = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:]); forwarded != "" {
+		return forwarded
+	}
+	return r.Host
+}
+
+// isBaseHost reports whether a host, with or without a port, is that of BASE_URL. Many proxies leave the port out, or
+// send the one that they listen on themselves.
+func (s *Site) isBaseHost(host string) bool {
+	if host == s.baseHost {
+		return true // without any work: most requests
+	}
+	name, port := splitHost(host)
+	ownName, ownPort := splitHost(s.baseHost)
+	if !strings.EqualFold(name, ownName) {
+		return false
+	}
+	standard := func(port string) bool { return port == "" || port == "80" || port == "443" }
+	return port == "" || port == ownPort || standard(port) && standard(ownPort)
+}
+
+func splitHost(host string) (name, port string) {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return host, ""
+	}
+	if strings.Contains(name, ":") {
+		name = "[" + name + "]"
+	}
+	return name, port
+}
+
+// internalSuffixes are domains that nobody can register: RFC 6762, RFC 8375, and ICANN's resolution of 29 July 2024.
+var internalSuffixes = []string{".local", ".home.arpa", ".internal"}
+
+// isInternalName reports whether a host has a name that only leads somewhere within a network, such as that of a
+// container: apps may ask there who is signed in.
+func isInternalName(host string) bool {
+	name, _ := splitHost(host)
+	name = strings.ToLower(name)
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.' {
+			return false
+		}
+	}
+	return name != "" && name[0] != '.' && (!strings.Contains(name, ".") ||
+		slices.ContainsFunc(internalSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) }))
+}
+
+// isForwarded reports whether a request shows signs of a proxy. If it sends its own Host, nothing is known of the
+// browser's.
+func isForwarded(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Real-Ip", "Forwarded", "Via"} {
+		if r.Header.Get(name) != "" {
+			return r.Header.Get("X-Forwarded-Host") == ""
+		}
+	}
+	return false
+}
+
+// isPlainHTTP reports whether a browser has come by http to a site that has https: browsers send Sec-Fetch headers by
+// https alone, so a proxy that says http in front of them only sees what another one has decrypted.
+func (s *Site) isPlainHTTP(r *http.Request) bool {
+	if !s.HTTPS || r.TLS != nil || r.Header.Get("Sec-Fetch-Site") != "" || !s.FromTrustedProxy(r) {
+		return false
+	}
+	proto := r.Header.Get("X-Forwarded-Proto")
+	return strings.EqualFold(strings.TrimSpace(proto[strings.LastIndex(proto, ",")+1:]), "http")
+}
