@@ -227,9 +227,9 @@ func TestOryFetchClientRegistersAndSignsOutFromAnotherOrigin(t *testing.T) {
 	require.Equal(t, f.latchkey+"/auth/self-service/registration?flow="+member(t, flow, "id").(string), member(t, flow, "ui.action"))
 	require.Equal(t, flow, b.does(`ory.getRegistrationFlow({ id: flow.id })`))
 	for _, wrong := range []struct{ email, password, messages string }{
-		{"ada", goodPassword, `{"traits.email":[4000001]}`},
+		{"ada", goodPassword, `{"traits.email":[4000040]}`},
 		{"ada@example.com", "password1", `{"password":[4000005]}`},
-		{"", "", `{"traits.email":[4000001],"password":[4000002]}`},
+		{"", "", `{"traits.email":[4000002],"password":[4000002]}`},
 	} {
 		call := fmt.Sprintf(oryRegister, wrong.email, "Ada", wrong.password)
 		b.fails(http.StatusBadRequest, "", "%s", call)
@@ -334,12 +334,14 @@ func TestOryFetchClientUnderstandsEveryError(t *testing.T) {
 		{ method: "password", csrf_token: "x", identifier: "ada@example.com", password: %q } })`, goodPassword)
 	b.fails(http.StatusNotFound, "", `ory.getLoginFlow({ id: "x" })`)
 	b.fails(http.StatusNotFound, "", `ory.getRegistrationFlow({ id: flow.id })`)
-	b.fails(http.StatusNotFound, "", `ory.createBrowserSettingsFlow()`)
+	b.fails(http.StatusBadRequest, "isSelfServiceFlowDisabled", `ory.createBrowserSettingsFlow()`)
+	b.fails(http.StatusBadRequest, "isSelfServiceFlowDisabled", `ory.createBrowserRecoveryFlow()`)
+	b.fails(http.StatusBadRequest, "isSelfServiceFlowDisabled", `ory.getVerificationFlow({ id: "x" })`)
 	for range 6 { // five without a wait, and the one that makes the next wait
 		b.fails(http.StatusBadRequest, "", oryLogin, "bob@example.com", "wrong")
 	}
-	throttled := b.fails(http.StatusTooManyRequests, "", oryLogin, "bob@example.com", "wrong")
-	require.Equal(t, "too_many_attempts", member(t, throttled.Body, "error.id"))
+	throttled := b.fails(http.StatusBadRequest, "", oryLogin, "bob@example.com", "wrong")
+	require.EqualValues(t, 4000001, member(t, member(t, throttled.Body, "ui.messages").([]any)[0], "id"))
 	require.Equal(t, "1", throttled.RetryAfter, "the page may read it")
 
 	b.does(oryLogin, "ada@example.com", goodPassword)

@@ -21,7 +21,7 @@ func (s *site) jsonEndpoints() map[string][]string {
 	paths := s.paths()
 	for path := range paths {
 		isJSON := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
-		if !slices.ContainsFunc([]string{"/auth/self-service/", "/auth/sessions", "/auth/schemas/", "/auth/openapi.json", "/auth/health/"}, isJSON) {
+		if !slices.ContainsFunc([]string{"/auth/self-service/", "/auth/sessions", "/auth/schemas", "/auth/version", "/auth/openapi.json", "/auth/health/"}, isJSON) {
 			delete(paths, path)
 		}
 	}
@@ -41,6 +41,9 @@ func TestFrontEndsOfAllowedOriginsMayCallTheJSONEndpoints(t *testing.T) {
 				require.Contains(t, strings.ToLower(res.header.Get("Access-Control-Expose-Headers")), strings.ToLower(exposed), path)
 			}
 			for _, method := range methods {
+				if !slices.Contains([]string{"GET", "HEAD", "POST", "DELETE"}, method) {
+					continue // for proxies, not for scripts
+				}
 				preflight := v.send(http.MethodOptions, path, "", with("Origin", origin), with("Access-Control-Request-Method", method),
 					with("Access-Control-Request-Headers", "content-type,x-session-token,authorization,x-csrf-token,cache-control"))
 				require.Equal(t, http.StatusNoContent, preflight.status, "%s %s: %s", method, path, preflight.body)
@@ -74,7 +77,7 @@ func TestOtherOriginsGetNothing(t *testing.T) {
 				for name := range res.header {
 					require.NotContains(t, name, "Access-Control", "%s %s", origin, path)
 				}
-				if method == http.MethodOptions {
+				if method == http.MethodOptions && !anyMethod(path) {
 					require.Equal(t, http.StatusMethodNotAllowed, res.status)
 				}
 			}
@@ -114,6 +117,9 @@ func TestCrossSitePostsAreRefused(t *testing.T) {
 			for _, method := range methods {
 				if method != http.MethodPost && method != http.MethodDelete {
 					continue
+				}
+				if anyMethod(path) {
+					continue // it changes nothing, and proxies ask it about other sites' requests
 				}
 				path := strings.Replace(path, "2f1e9b0a-6e0c-4d6e-9a44-0a4a3a1f0d11", other.ID.String(), 1)
 				for _, from := range [][]header{

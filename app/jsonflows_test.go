@@ -42,7 +42,7 @@ func TestLoginFlowIsWhatClientsKnow(t *testing.T) {
 	site := newSite(t)
 	for _, c := range []struct{ typ, query, more string }{
 		{"browser", "", `"refresh": false,`},
-		{"browser", "?refresh=true&return_to=%2Fapp", `"refresh": true, "return_to": "/app",`},
+		{"browser", "?refresh=true&utm_source=x&return_to=%2Fapp", `"refresh": false, "return_to": "/app",`},
 		{"api", "", `"refresh": false,`},
 		{"api", "?return_to=%2Fapp", `"refresh": false, "return_to": "/app",`},
 	} {
@@ -50,8 +50,9 @@ func TestLoginFlowIsWhatClientsKnow(t *testing.T) {
 		flow := v.get("/auth/self-service/login/"+c.typ+c.query, asJSON)
 		require.Equal(t, http.StatusOK, flow.status, flow.body)
 		require.JSONEq(t, flowJSON(flow, site.url, "login", c.typ, c.query, c.more+` "requested_aal": "aal1",`, `
-			{"type": "input", "group": "default", "messages": [], "meta": {"label": {"id": 1070004, "text": "Email address or username", "type": "info"}},
-				"attributes": {"name": "identifier", "type": "text", "autocomplete": "username", "required": true, "disabled": false, "node_type": "input"}},
+			{"type": "input", "group": "default", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address or username", "type": "info",
+				"context": {"title": "Email address or username", "name": "identifier"}}},
+				"attributes": {"name": "identifier", "type": "text", "value": "", "autocomplete": "username", "required": true, "disabled": false, "node_type": "input"}},
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
 				"attributes": {"name": "password", "type": "password", "autocomplete": "current-password", "required": true, "disabled": false, "node_type": "input"}},`,
 			`{"id": 1010022, "text": "Sign in with password", "type": "info"}`), flow.body)
@@ -72,11 +73,11 @@ func TestRegistrationFlowIsWhatClientsKnow(t *testing.T) {
 		flow := v.get("/auth/self-service/registration/"+c.typ+c.query, asJSON)
 		require.Equal(t, http.StatusOK, flow.status, flow.body)
 		require.JSONEq(t, flowJSON(flow, site.url, "registration", c.typ, c.query, c.more, `
-			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address", "type": "info"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Email address", "type": "info", "context": {"title": "Email address", "name": "traits.email"}}},
 				"attributes": {"name": "traits.email", "type": "email", "autocomplete": "email", "required": true, "disabled": false, "node_type": "input"}},
-			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Username", "type": "info"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Username", "type": "info", "context": {"title": "Username", "name": "traits.username"}}},
 				"attributes": {"name": "traits.username", "type": "text", "autocomplete": "username", "disabled": false, "node_type": "input"}},
-			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Name", "type": "info"}},
+			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070002, "text": "Name", "type": "info", "context": {"title": "Name", "name": "traits.name"}}},
 				"attributes": {"name": "traits.name", "type": "text", "autocomplete": "name", "disabled": false, "node_type": "input"}},
 			{"type": "input", "group": "password", "messages": [], "meta": {"label": {"id": 1070001, "text": "Password", "type": "info"}},
 				"attributes": {"name": "password", "type": "password", "autocomplete": "new-password", "required": true, "disabled": false, "node_type": "input"}},`,

@@ -187,7 +187,7 @@ func TestLogoutOfAnAccountThatIsDeletedMeanwhile(t *testing.T) {
 
 func TestJSONEndpointsAnswerUnknownMethodsInJSON(t *testing.T) {
 	v := newSite(t).visitor()
-	for _, path := range []string{"/auth/sessions/whoami", "/auth/sessions", "/auth/sessions/x", "/auth/self-service/logout/browser", "/auth/health/ready"} {
+	for _, path := range []string{"/auth/sessions/events", "/auth/sessions", "/auth/sessions/x", "/auth/self-service/logout/browser", "/auth/health/ready"} {
 		res := v.send(http.MethodPatch, path, "", asPage)
 		require.Equal(t, http.StatusMethodNotAllowed, res.status)
 		require.EqualValues(t, http.StatusMethodNotAllowed, res.field("error.code"), path)

@@ -87,13 +87,13 @@ func TestRegistrationComplainsBesideTheField(t *testing.T) {
 		node                         string
 		id                           float64
 	}{
-		{"no address", "", "", goodPassword, "traits.email", 4000001},
-		{"malformed address", "ada", "", goodPassword, "traits.email", 4000001},
-		{"address with a name", "Ada <ada@example.com>", "", goodPassword, "traits.email", 4000001},
-		{"overlong address", strings.Repeat("a", 250) + "@example.com", "", goodPassword, "traits.email", 4000001},
+		{"no address", "", "", goodPassword, "traits.email", 4000002},
+		{"malformed address", "ada", "", goodPassword, "traits.email", 4000040},
+		{"address with a name", "Ada <ada@example.com>", "", goodPassword, "traits.email", 4000040},
+		{"overlong address", strings.Repeat("a", 250) + "@example.com", "", goodPassword, "traits.email", 4000040},
 		{"taken address", "TAKEN@example.com", "", goodPassword, "traits.email", 4000007},
 		{"address that looks like one that's taken", "tаken@example.com", "", goodPassword, "traits.email", 4000007},
-		{"address with something invisible", "ada\u200d@example.com", "", goodPassword, "traits.email", 4000001},
+		{"address with something invisible", "ada\u200d@example.com", "", goodPassword, "traits.email", 4000040},
 		{"name that runs backwards", "ada@example.com", "Ada \u202enimda", goodPassword, "traits.name", 4000001},
 		{"name with something invisible", "ada@example.com", "A\u200dda", goodPassword, "traits.name", 4000001},
 		{"overlong name", "ada@example.com", strings.Repeat("é", 201), goodPassword, "traits.name", 4000001},

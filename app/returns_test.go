@@ -39,6 +39,9 @@ func TestTrickyReturnToIsRefusedEverywhere(t *testing.T) {
 	token := ada.get("/auth/self-service/logout/browser").text("logout_token")
 	queries := []string{"return_to=/x&return_to=/x", "return_to=/x&return_to=//evil.example", "return_to=/x&return%5fto=/x"}
 	for _, tricky := range trickyReturnTos {
+		if tricky == "" {
+			continue // as if it was not there
+		}
 		queries = append(queries, url.Values{"return_to": {tricky}}.Encode())
 	}
 	writes := site.writes()

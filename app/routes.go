@@ -46,7 +46,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		route.ChangeName: account.ChangeName, route.ChangeUsername: account.ChangeUsername, route.ChangePassword: account.ChangePassword,
 		route.EndOthersForm: account.EndOthers, route.EndSessionForm: account.EndSession, route.SignOutEverywhere: logout.Everywhere,
 
-		route.Docs: docs.Page, route.OpenAPI: docs.Document, route.Schema: docs.Schema,
+		route.Docs: docs.Page, route.OpenAPI: docs.Document, route.Schema: docs.Schema, route.SchemaByID: docs.SchemaByID, route.Schemas: docs.Schemas, route.Version: docs.Version,
 		route.SessionScript: assets.SessionScript, route.Static: assets.Static,
 
 		route.Robots: assets.Robots, route.Favicon: assets.Favicon, route.TouchIcon: assets.TouchIcon,
@@ -64,6 +64,10 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 
 		route.JWKS: a.jwks(ring), route.Verify: verify.Verify, route.VerifyPath: verify.VerifyPath,
 		route.Alive: a.health.Alive, route.Ready: a.health.ReadyHandler, route.HealthRequest: a.health.Request,
+	}
+
+	for _, r := range route.Absent {
+		handlers[r] = flows.Absent
 	}
 
 	gin.SetMode(gin.ReleaseMode)

@@ -427,6 +427,13 @@ type answer struct {
 	body   string
 }
 
+// member returns a member of the JSON object, nil if there is none.
+func (r answer) member(name string) any {
+	var object map[string]any
+	_ = json.Unmarshal([]byte(r.body), &object)
+	return object[name]
+}
+
 // field returns a member of the JSON body by its path ("ui.action", "devices.0.id").
 func (r answer) field(path string) any {
 	r.t.Helper()

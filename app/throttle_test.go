@@ -30,10 +30,16 @@ func (v *visitor) tryLogin(email, pass string, headers ...header) answer {
 	return v.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "identifier": email, "password": pass}, headers...)
 }
 
-// wait returns what Retry-After says.
+// wait returns what Retry-After says. It is of a flow or of another form.
 func (r answer) wait() time.Duration {
 	r.t.Helper()
-	r.requireError(http.StatusTooManyRequests, "too_many_attempts")
+	if r.member("ui") != nil {
+		require.Equal(r.t, http.StatusBadRequest, r.status)
+		require.EqualValues(r.t, 4000001, r.field("ui.messages.0.id"))
+		require.Contains(r.t, r.text("ui.messages.0.context.reason"), "Try again in ")
+	} else {
+		r.requireError(http.StatusTooManyRequests, "too_many_attempts")
+	}
 	seconds, err := strconv.Atoi(r.header.Get("Retry-After"))
 	require.NoError(r.t, err)
 	require.Positive(r.t, seconds)

@@ -81,7 +81,7 @@ func (s *Service) signIn(ctx context.Context, client Client, login, pass string,
 	if err != nil {
 		return nil, err
 	}
-	started, err := s.start(ctx, client, identity, proof, options)
+	started, err := s.startOrConfirm(ctx, client, identity, proof, options)
 	if errors.Is(err, models.ErrChanged) { // during verification
 		return nil, s.recordFailure(ctx, client, identity.ID, ErrCredentials)
 	}
@@ -143,6 +143,8 @@ type Options struct {
 	Token    bool      // for a client that keeps its token itself
 	Remember bool      // the cookie outlives the browser session
 	Replaces uuid.UUID // the browser's previous session, which ends; uuid.Nil for none
+	// Confirms is a session that goes on, with a new token, if it is the same person's; nil for none.
+	Confirms *models.Session
 }
 
 // Started is a session that has just been started or confirmed.
@@ -167,6 +169,25 @@ func (s *Service) start(ctx context.Context, client Client, identity models.Iden
 	}
 	s.metrics.SessionStarted()
 	started := &Started{Session: &session}
+	if !options.Token {
+		started.Device, err = s.deviceFor(client, proof)
+	}
+	return started, err
+}
+
+// startOrConfirm confirms the session of the options if it is the person's, and otherwise starts one.
+func (s *Service) startOrConfirm(ctx context.Context, client Client, identity models.Identity, proof models.Proof, options Options) (*Started, error) {
+	if options.Confirms == nil || options.Confirms.IdentityID != identity.ID {
+		return s.start(ctx, client, identity, proof, options)
+	}
+	confirmed, err := s.store.Sessions.Confirm(ctx, *options.Confirms, proof)
+	if errors.Is(err, models.ErrNotFound) { // it has ended meanwhile
+		return s.start(ctx, client, identity, proof, options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	started := &Started{Session: &confirmed}
 	if !options.Token {
 		started.Device, err = s.deviceFor(client, proof)
 	}

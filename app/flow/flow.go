@@ -4,6 +4,7 @@ package flow
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,7 +14,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -22,6 +22,7 @@ import (
 	"latchkey/app/config"
 	"latchkey/app/route"
 	"latchkey/app/web"
+	"latchkey/models"
 )
 
 // Flow is one attempt to get through a form. It is not stored anywhere: its id is the flow itself,
@@ -36,6 +37,9 @@ type Flow struct {
 	Nonce    uuid.UUID `json:"n"`           // makes every id unique
 	CSRF     string    `json:"c,omitempty"` // of the browser that started it
 	ReturnTo string    `json:"u,omitempty"`
+	Query    string    `json:"q,omitempty"` // it was started with, return_to aside
+	AAL      string    `json:"l,omitempty"` // requested
+	Person   string    `json:"p,omitempty"` // the address of who is to confirm who they are: see Refresh
 	Setup    string    `json:"s,omitempty"` // the setup token that came with the link
 
 	Values   map[string]string `json:"v,omitempty"` // by node; never a secret
@@ -78,11 +82,14 @@ const (
 	lifetime = time.Hour
 	// maxSetupToken is more bytes than the token has: a longer value is wrong even when cut off.
 	maxSetupToken = 64
+	// maxQuery limits the bytes kept of a query, for the same reason as maxValue.
+	maxQuery = 512
 	// maxValue limits the bytes kept of a field, so that the id fits into a URL.
 	maxValue = 1024
 )
 
 var (
+	errAAL       = web.ErrBadRequest.Because("aal must be aal1 or aal2.")
 	errExpired   = &web.Problem{Code: http.StatusGone, ID: "self_service_flow_expired", Reason: "The flow has expired. Continue with the one in use_flow_id."}
 	errStaleForm = &web.Problem{Code: http.StatusForbidden, ID: web.ErrCrossSite.ID, Visitor: "The page was out of date. Submit the form again.",
 		Reason: "The form's csrf_token doesn't match its flow. Reload the page."}
@@ -104,9 +111,9 @@ func (s *Flows) Create(kind Kind, api bool) gin.HandlerFunc {
 			s.Fail(c, err)
 			return
 		}
-		if !f.Refresh && !api {
+		if !f.Refresh && (!api || web.CarriesToken(c.Request)) {
 			switch _, err := s.SignedIn(c); {
-			case err == nil && web.PrefersHTML(c.Request):
+			case err == nil && !api && web.PrefersHTML(c.Request):
 				web.SeeOther(c, kind.Finished(f))
 				return
 			case err == nil:
@@ -135,7 +142,7 @@ func (s *Flows) Get(kind Kind) gin.HandlerFunc {
 		}
 		f, err := s.open(c, kind, id)
 		if err == nil && f.expired(s.Now()) {
-			err = s.replace(c, f)
+			err = s.replace(c, kind, f)
 		}
 		if err != nil {
 			s.Fail(c, err)
@@ -202,15 +209,28 @@ func (s *Flows) Submit(kind Kind) gin.HandlerFunc {
 			s.Refuse(c, kind, f, err)
 			return
 		}
-		methods := kind.Methods()
-		chosen := slices.IndexFunc(methods, func(m Method) bool { return m.Name() == in["method"] })
-		if chosen < 0 {
-			f.Complain("method", Invalid(`The only method here is "`+methods[0].Name()+`".`))
+		method := choose(kind.Methods(), in["method"], web.IsJSON(c.Request))
+		if method == nil {
+			f.Complain("", noMethod(kind))
 			s.Refuse(c, kind, f, nil)
 			return
 		}
-		methods[chosen].Submit(c, f, in)
+		method.Submit(c, f, in)
 	}
+}
+
+// choose returns the method with a name, nil if there is none. A form may come without one: a password manager
+// doesn't press the button.
+func choose(methods []Method, name string, asJSON bool) Method {
+	if name == "" && !asJSON && len(methods) == 1 {
+		return methods[0]
+	}
+	for _, method := range methods {
+		if method.Name() == name {
+			return method
+		}
+	}
+	return nil
 }
 
 // submitted returns the flow that a request submits, and its fields. With an error it still returns
@@ -237,7 +257,7 @@ func (s *Flows) submitted(c *gin.Context, kind Kind) (*Flow, web.Fields, error) 
 	}
 	// A person may leave a page open for as long as they like; a program can start again.
 	if f.expired(s.Now()) && (f.API || !web.PrefersHTML(c.Request)) {
-		return f, nil, s.replace(c, f)
+		return f, nil, s.replace(c, kind, f)
 	}
 	if sent := in["csrf_token"]; !f.API && sent != "" && sent != f.CSRF {
 		return f, nil, errStaleForm
@@ -278,7 +298,7 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 	if err != nil {
 		p := s.Explain(c, err)
 		if !asPage {
-			s.Respond(c, p, nil)
+			s.refuseClient(c, kind, f, p)
 			return
 		}
 		if p.Code == http.StatusInternalServerError {
@@ -302,6 +322,20 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 		return
 	}
 	web.SeeOther(c, s.pageURL(kind, f))
+}
+
+// refuseClient answers a JSON client. The client libraries know how to show a flow with a message, but not what
+// to do with most other answers to a submission.
+func (s *Flows) refuseClient(c *gin.Context, kind Kind, f *Flow, p *web.Problem) {
+	switch {
+	case f.id == "":
+	case p.Code == http.StatusBadRequest, p.Code == http.StatusTooManyRequests, errors.Is(p, web.ErrBusy):
+		web.SetRetryAfter(c, p)
+		f.Complain("", Invalid(cmp.Or(p.Visitor, p.Reason)))
+		c.PureJSON(http.StatusBadRequest, s.json(c, kind, f))
+		return
+	}
+	s.Respond(c, p, nil)
 }
 
 func (s *Flows) pageURL(kind Kind, f *Flow) string {
@@ -335,8 +369,22 @@ func (s *Flows) start(c *gin.Context, kind Kind, api bool) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Flow{Kind: kind.Name(), API: api, ReturnTo: returnTo,
-		Refresh: query.Get("refresh") == "true", Setup: web.Clip(query.Get("setup"), maxSetupToken)}
+	f := &Flow{Kind: kind.Name(), API: api, ReturnTo: returnTo, AAL: query.Get("aal"), Setup: web.Clip(query.Get("setup"), maxSetupToken)}
+	if f.AAL != "" && f.AAL != string(models.AAL1) && f.AAL != string(models.AAL2) {
+		return nil, errAAL
+	}
+	if query.Get("refresh") == "true" {
+		switch session, err := s.Active(c); {
+		case err == nil:
+			f.Refresh, f.Person = true, session.Identity.Email
+		case !errors.Is(err, web.ErrNoSession):
+			return nil, err
+		}
+	}
+	query.Del("return_to")
+	if f.Query = query.Encode(); len(f.Query) > maxQuery {
+		f.Query = ""
+	}
 	return f, s.issue(c, f)
 }
 
@@ -403,15 +451,17 @@ func (s *Flows) flowID(c *gin.Context, key string) (string, error) {
 }
 
 // replace issues a new flow in place of an expired one, and returns errExpired with its id.
-func (s *Flows) replace(c *gin.Context, old *Flow) error {
+func (s *Flows) replace(c *gin.Context, kind Kind, old *Flow) error {
 	fresh := *old
-	fresh.Values, fresh.Messages = maps.Clone(old.Values), nil
+	at := old.IssuedAt.Add(lifetime)
+	fresh.Values, fresh.Messages = maps.Clone(old.Values), map[string][]Text{"": {expired(kind, at)}}
 	if err := s.issue(c, &fresh); err != nil {
 		return err
 	}
-	expired := *errExpired
-	expired.UseFlowID = fresh.id
-	return &expired
+	p := *errExpired
+	p.Flow = &web.ReplacedFlow{UseFlowID: fresh.id, ExpiredAt: at, Since: s.Now().Sub(at)}
+	p.Details = map[string]any{"redirect_to": s.Origin(c) + s.begin(kind, &fresh)}
+	return &p
 }
 
 // csrfToken returns the CSRF token of this browser's forms, "" if it has no flow cookie.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -43,13 +44,13 @@ type Node struct {
 
 // Attributes are those of an input element.
 type Attributes struct {
-	Name         string `json:"name"`
-	Type         string `json:"type"`
-	Value        string `json:"value,omitempty"`
-	Required     bool   `json:"required,omitempty"`
-	Disabled     bool   `json:"disabled"`
-	Autocomplete string `json:"autocomplete,omitempty"`
-	NodeType     string `json:"node_type"`
+	Name         string  `json:"name"`
+	Type         string  `json:"type"`
+	Value        *string `json:"value,omitempty"`
+	Required     bool    `json:"required,omitempty"`
+	Disabled     bool    `json:"disabled"`
+	Autocomplete string  `json:"autocomplete,omitempty"`
+	NodeType     string  `json:"node_type"`
 }
 
 type meta struct {
@@ -58,23 +59,36 @@ type meta struct {
 
 // Text is a label or message. Clients can translate it by its id and context.
 type Text struct {
-	ID      int               `json:"id"`
-	Text    string            `json:"text"`
-	Type    string            `json:"type"` // info or error
-	Context map[string]string `json:"context,omitempty"`
+	ID      int            `json:"id"`
+	Text    string         `json:"text"`
+	Type    string         `json:"type"` // info or error
+	Context map[string]any `json:"context,omitempty"`
 }
 
 // The messages' ids are those of Kratos, which clients know.
 const (
+	idTitle       = 1070002
 	idInvalid     = 4000001
 	idMissing     = 4000002
 	idPassword    = 4000005
 	idCredentials = 4000006
 	idTaken       = 4000007
+	idEmail       = 4000040
+)
+
+// The ids of messages that depend on the kind of the flow, by its name.
+var (
+	idNoMethod = map[string]int{"login": 4010002, "registration": 4010003}
+	idExpired  = map[string]int{"login": 4010001, "registration": 4040001}
 )
 
 // Label is the text beside a node.
 func Label(id int, text string) *Text { return &Text{ID: id, Text: text, Type: "info"} }
+
+// Title is the text beside a field, which clients show as it is.
+func Title(field, text string) *Text {
+	return &Text{ID: idTitle, Text: text, Type: "info", Context: map[string]any{"title": text, "name": field}}
+}
 
 // Invalid is a message about an invalid value.
 func Invalid(text string) Text { return because(idInvalid, text) }
@@ -83,12 +97,28 @@ func Invalid(text string) Text { return because(idInvalid, text) }
 func RefusedPassword(text string) Text { return because(idPassword, text) }
 
 func because(id int, text string) Text {
-	return Text{ID: id, Text: text, Type: "error", Context: map[string]string{"reason": text}}
+	return Text{ID: id, Text: text, Type: "error", Context: map[string]any{"reason": text}}
 }
 
 // Missing is a message of a node that was left empty.
 func Missing(node, text string) Text {
-	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]string{"property": node}}
+	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]any{"property": node}}
+}
+
+// InvalidEmail is a message about a malformed address.
+func InvalidEmail(value, text string) Text {
+	return Text{ID: idEmail, Text: text, Type: "error", Context: map[string]any{"value": value, "reason": text}}
+}
+
+// noMethod is a message of a form that was submitted with a method that doesn't exist.
+func noMethod(kind Kind) Text {
+	return Text{ID: idNoMethod[kind.Name()], Text: "That isn’t possible here. Use the button of this form.", Type: "error"}
+}
+
+// expired is a message of the flow that takes the place of an expired one.
+func expired(kind Kind, at time.Time) Text {
+	return Text{ID: idExpired[kind.Name()], Text: "This took too long. Try again.", Type: "error",
+		Context: map[string]any{"expired_at": at, "expired_at_unix": at.Unix()}}
 }
 
 // WrongCredentials is the one message for an unknown account and a wrong password.
@@ -115,8 +145,8 @@ func (f *Flow) Problem(node string) string {
 
 // Input returns a field with what was typed into it and what is wrong with it.
 func (f *Flow) Input(group string, attributes Attributes, label *Text) Node {
-	if attributes.Value == "" {
-		attributes.Value = f.Values[attributes.Name]
+	if typed, ok := f.Values[attributes.Name]; ok {
+		attributes.Value = &typed
 	}
 	attributes.NodeType = "input"
 	return Node{Type: "input", Group: group, Attributes: attributes, Messages: append([]Text{}, f.Messages[attributes.Name]...), Meta: meta{label}}
@@ -124,8 +154,12 @@ func (f *Flow) Input(group string, attributes Attributes, label *Text) Node {
 
 // json renders a flow for a client.
 func (s *Flows) json(c *gin.Context, kind Kind, f *Flow) JSON {
-	origin, routes := s.Origin(c), kind.Routes()
-	nodes := append([]Node{f.Input("default", Attributes{Name: "csrf_token", Type: "hidden", Value: f.CSRF, Required: true}, nil)}, kind.Nodes(f)...)
+	origin := s.Origin(c)
+	csrf := Attributes{Name: "csrf_token", Type: "hidden", Required: true}
+	if !f.API {
+		csrf.Value = &f.CSRF
+	}
+	nodes := append([]Node{f.Input("default", csrf, nil)}, kind.Nodes(f)...)
 	for _, method := range kind.Methods() {
 		nodes = append(nodes, method.Nodes(f)...)
 	}
@@ -134,21 +168,23 @@ func (s *Flows) json(c *gin.Context, kind Kind, f *Flow) JSON {
 		ReturnTo: f.ReturnTo, State: "choose_method", CreatedAt: f.IssuedAt, UpdatedAt: f.IssuedAt,
 		UI: ui{Action: origin + s.Action(kind, f), Method: http.MethodPost, Messages: slices.Clone(f.Messages[""]), Nodes: nodes},
 	}
+	wire.RequestURL = origin + s.begin(kind, f)
+	kind.Describe(f, &wire)
+	return wire
+}
+
+// begin returns the path and query that start such a flow.
+func (s *Flows) begin(kind Kind, f *Flow) string {
+	routes, query := kind.Routes(), f.Query
 	begun := routes.Browser
 	if f.API {
 		begun = routes.API
 	}
-	wire.RequestURL = origin + s.Path(begun)
-	query := url.Values{}
 	if f.ReturnTo != "" {
-		query.Set("return_to", f.ReturnTo)
+		query = strings.TrimPrefix(query+"&"+url.Values{"return_to": {f.ReturnTo}}.Encode(), "&")
 	}
-	if f.Refresh {
-		query.Set("refresh", "true")
+	if query == "" {
+		return s.Path(begun)
 	}
-	if len(query) > 0 {
-		wire.RequestURL += "?" + query.Encode()
-	}
-	kind.Describe(f, &wire)
-	return wire
+	return s.Path(begun) + "?" + query
 }

@@ -3,6 +3,7 @@ package login
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -37,13 +38,35 @@ func (h *Handler) Routes() flow.Routes {
 	return flow.Routes{Page: route.Login, Browser: route.LoginBrowser, API: route.LoginAPI, Submit: route.SubmitLogin, UI: h.LoginUI}
 }
 
-// Check implements flow.Kind: anybody may sign in.
-func (h *Handler) Check(*gin.Context, *flow.Flow) error { return nil }
+var (
+	errSignInFirst = web.Problem{Code: http.StatusUnauthorized, ID: "session_aal1_required"}.
+			Telling("A second sign-in step was asked for, but you aren't signed in. Sign in first.")
+	errNoFactor = web.Problem{Code: http.StatusBadRequest}.
+			Telling("A second sign-in step was asked for, but your account has none. You are signed in already.")
+)
+
+// Check implements flow.Kind: anybody may sign in, but nobody has a second factor.
+func (h *Handler) Check(c *gin.Context, f *flow.Flow) error {
+	if f.AAL != string(models.AAL2) {
+		return nil
+	}
+	_, err := h.Active(c)
+	switch {
+	case errors.Is(err, web.ErrNoSession):
+		return errSignInFirst
+	case err != nil:
+		return err
+	}
+	return errNoFactor
+}
 
 // Nodes implements flow.Kind.
 func (h *Handler) Nodes(f *flow.Flow) []flow.Node {
-	return []flow.Node{f.Input("default", flow.Attributes{Name: "identifier", Type: "text", Required: true, Autocomplete: "username"},
-		flow.Label(1070004, "Email address or username"))}
+	if f.Refresh {
+		return []flow.Node{f.Input("default", flow.Attributes{Name: "identifier", Type: "hidden", Required: true, Value: &f.Person}, nil)}
+	}
+	return []flow.Node{f.Input("default", flow.Attributes{Name: "identifier", Type: "text", Value: new(""), Required: true, Autocomplete: "username"},
+		flow.Title("identifier", "Email address or username"))}
 }
 
 // Methods implements flow.Kind.
@@ -52,6 +75,9 @@ func (h *Handler) Methods() []flow.Method { return []flow.Method{password{h}} }
 // Describe implements flow.Kind.
 func (h *Handler) Describe(f *flow.Flow, wire *flow.JSON) {
 	wire.Refresh, wire.RequestedAAL = &f.Refresh, string(models.AAL1)
+	if f.Refresh {
+		wire.UI.Messages = append([]flow.Text{*flow.Label(1010003, "Please confirm this action by verifying that it is you.")}, wire.UI.Messages...)
+	}
 }
 
 // Finished implements flow.Kind.
@@ -67,6 +93,9 @@ func (h *Handler) Page(c *gin.Context) {
 		return
 	}
 	held, err := h.Held(c)
+	if err == nil {
+		err = h.Check(c, f)
+	}
 	if err != nil {
 		h.Fail(c, err)
 		return

@@ -46,7 +46,7 @@ type logoutFlow struct {
 // alone, that signs its person out when opened. It writes nothing.
 func (h *Handler) CreateURL(c *gin.Context) {
 	session, err := h.SignedIn(c)
-	if errors.Is(err, web.ErrNoSession) && carriesToken(c.Request) {
+	if errors.Is(err, web.ErrNoSession) && web.CarriesToken(c.Request) {
 		err = web.ErrNoSession.Because("A session token has no logout URL. To end its session, send it to DELETE %s.", h.Path(route.LogoutAPI))
 	}
 	if err != nil {
@@ -60,10 +60,6 @@ func (h *Handler) CreateURL(c *gin.Context) {
 	}
 
 	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: h.LogoutToken(session.ID), LogoutURL: h.LogoutURL(c, session, returnTo)})
-}
-
-func carriesToken(r *http.Request) bool {
-	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
 }
 
 // Do answers GET /auth/self-service/logout?token=T: it ends the session that the browser's

@@ -23,7 +23,7 @@ func (password) Name() string { return "password" }
 func (password) Nodes(f *flow.Flow) []flow.Node {
 	return []flow.Node{
 		f.Input("password", flow.Attributes{Name: "password", Type: "password", Required: true, Autocomplete: "new-password"}, flow.Label(1070001, "Password")),
-		f.Input("password", flow.Attributes{Name: "method", Type: "submit", Value: "password"}, flow.Label(1040001, "Create account")),
+		f.Input("password", flow.Attributes{Name: "method", Type: "submit", Value: new("password")}, flow.Label(1040001, "Create account")),
 	}
 }
 
@@ -33,11 +33,11 @@ func (p password) Submit(c *gin.Context, f *flow.Flow, in web.Fields) {
 		Name: strings.TrimSpace(in["traits.name"]), Password: in["password"],
 		ByOperator: f.Setup != ""} // only an operator has the setup link
 	if refused := (authn.Refused)(nil); errors.As(p.authn.Check(account), &refused) {
-		p.complain(f, refused, account.Password)
+		p.complain(f, refused, account)
 		p.flows.Refuse(c, p.Handler, f, nil)
 		return
 	}
-	options, err := p.SignInOptions(c, f.API, false)
+	options, err := p.SignInOptions(c, f.API, false, false)
 	if err != nil {
 		p.flows.Refuse(c, p.Handler, f, err)
 		return
@@ -56,19 +56,29 @@ func (p password) Submit(c *gin.Context, f *flow.Flow, in web.Fields) {
 		p.flows.Refuse(c, p.Handler, f, err)
 	default:
 		session := sessions.JSON(p.Site, c, started.Session)
-		p.AnswerSignedIn(c, f.API, started, gin.H{"session": session, "identity": session.Identity}, p.Finished(f))
+		body := gin.H{"session": session, "identity": session.Identity}
+		if f.API {
+			body["continue_with"] = web.SetToken(started.Session.Token)
+		}
+		p.AnswerSignedIn(c, f.API, started, body, p.Finished(f))
 	}
 }
 
 // complain says in the form what is wrong with a new account.
-func (p password) complain(f *flow.Flow, refused authn.Refused, pass string) {
-	for _, field := range []string{"email", "username", "name"} {
+func (p password) complain(f *flow.Flow, refused authn.Refused, account authn.NewAccount) {
+	switch err := refused["email"]; {
+	case err != nil && account.Email == "":
+		f.Complain("traits.email", flow.Missing("traits.email", err.Error()))
+	case err != nil:
+		f.Complain("traits.email", flow.InvalidEmail(account.Email, err.Error()))
+	}
+	for _, field := range []string{"username", "name"} {
 		if err := refused[field]; err != nil {
 			f.Complain("traits."+field, flow.Invalid(err.Error()))
 		}
 	}
 	switch err := refused["password"]; {
-	case err != nil && pass == "":
+	case err != nil && account.Password == "":
 		f.Complain("password", flow.Missing("password", err.Error()))
 	case err != nil:
 		f.Complain("password", flow.RefusedPassword(err.Error()))

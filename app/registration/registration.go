@@ -72,9 +72,9 @@ func (h *Handler) Check(c *gin.Context, f *flow.Flow) error {
 // Nodes implements flow.Kind.
 func (h *Handler) Nodes(f *flow.Flow) []flow.Node {
 	return []flow.Node{
-		f.Input("password", flow.Attributes{Name: "traits.email", Type: "email", Required: true, Autocomplete: "email"}, flow.Label(1070002, "Email address")),
-		f.Input("password", flow.Attributes{Name: "traits.username", Type: "text", Autocomplete: "username"}, flow.Label(1070002, "Username")),
-		f.Input("password", flow.Attributes{Name: "traits.name", Type: "text", Autocomplete: "name"}, flow.Label(1070002, "Name")),
+		f.Input("password", flow.Attributes{Name: "traits.email", Type: "email", Required: true, Autocomplete: "email"}, flow.Title("traits.email", "Email address")),
+		f.Input("password", flow.Attributes{Name: "traits.username", Type: "text", Autocomplete: "username"}, flow.Title("traits.username", "Username")),
+		f.Input("password", flow.Attributes{Name: "traits.name", Type: "text", Autocomplete: "name"}, flow.Title("traits.name", "Name")),
 	}
 }
 

@@ -90,7 +90,10 @@ var (
 var (
 	Docs          = add(Route{Method: http.MethodGet, Path: "/docs", Public: true})
 	OpenAPI       = add(Route{Method: http.MethodGet, Path: "/openapi.json", JSON: true, CORS: true, Public: true})
+	Schemas       = add(Route{Method: http.MethodGet, Path: "/schemas", JSON: true, CORS: true, Public: true})
 	Schema        = add(Route{Method: http.MethodGet, Path: "/schemas/default", JSON: true, CORS: true, Public: true})
+	SchemaByID    = add(Route{Method: http.MethodGet, Path: "/schemas/:id", JSON: true, CORS: true, Public: true})
+	Version       = add(Route{Method: http.MethodGet, Path: "/version", JSON: true, CORS: true, Public: true})
 	SessionScript = add(Route{Method: http.MethodGet, Path: "/session.js", JSON: true, Quiet: true, Timeout: NoTimeout, Public: true})
 	Static        = add(Route{Method: http.MethodGet, Path: "/static/*name", Quiet: true, Timeout: NoTimeout, Public: true, AnyHost: true})
 )
@@ -109,11 +112,11 @@ const SelfService = "/self-service/"
 
 // The flows, for pages, apps and API clients alike.
 var (
-	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true})
+	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true, Bearer: true})
 	LoginBrowser        = add(Route{Method: http.MethodGet, Path: "/self-service/login/browser", CORS: true})
 	LoginFlow           = add(Route{Method: http.MethodGet, Path: "/self-service/login/flows", JSON: true, CORS: true})
-	SubmitLogin         = add(Route{Method: http.MethodPost, Path: "/self-service/login", CORS: true, Flow: true, Form: Login})
-	RegistrationAPI     = add(Route{Method: http.MethodGet, Path: "/self-service/registration/api", JSON: true, CORS: true})
+	SubmitLogin         = add(Route{Method: http.MethodPost, Path: "/self-service/login", CORS: true, Flow: true, Form: Login, Bearer: true})
+	RegistrationAPI     = add(Route{Method: http.MethodGet, Path: "/self-service/registration/api", JSON: true, CORS: true, Bearer: true})
 	RegistrationBrowser = add(Route{Method: http.MethodGet, Path: "/self-service/registration/browser", CORS: true})
 	RegistrationFlow    = add(Route{Method: http.MethodGet, Path: "/self-service/registration/flows", JSON: true, CORS: true})
 	SubmitRegistration  = add(Route{Method: http.MethodPost, Path: "/self-service/registration", CORS: true, Flow: true, Form: Registration})
@@ -125,9 +128,27 @@ var (
 	LogoutAPI       = add(Route{Method: http.MethodDelete, Path: "/self-service/logout/api", JSON: true, CORS: true})
 )
 
+// The flows of Kratos that don't exist here. Clients get an answer that they understand.
+var (
+	Absent          = absent("settings", "recovery", "verification")
+	SettingsBrowser = Absent[0]
+)
+
+func absent(kinds ...string) (all []*Route) {
+	for _, kind := range kinds {
+		path := "/self-service/" + kind
+		all = append(all,
+			add(Route{Method: http.MethodGet, Path: path + "/browser", CORS: true, Public: true}),
+			add(Route{Method: http.MethodGet, Path: path + "/api", JSON: true, CORS: true, Public: true}),
+			add(Route{Method: http.MethodGet, Path: path + "/flows", JSON: true, CORS: true, Public: true}),
+			add(Route{Method: http.MethodPost, Path: path, CORS: true, Public: true}))
+	}
+	return all
+}
+
 // Who is signed in, for apps and API clients.
 var (
-	Whoami           = add(Route{Method: http.MethodGet, Path: "/sessions/whoami", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Bearer: true})
+	Whoami           = add(Route{Method: http.MethodGet, Path: "/sessions/whoami", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Bearer: true, AnyMethod: true})
 	Events           = add(Route{Method: http.MethodGet, Path: "/sessions/events", JSON: true, CORS: true, Quiet: true, Timeout: NoTimeout, Bearer: true})
 	ListSessions     = add(Route{Method: http.MethodGet, Path: "/sessions", JSON: true, CORS: true, Bearer: true})
 	EndOtherSessions = add(Route{Method: http.MethodDelete, Path: "/sessions", JSON: true, CORS: true, Bearer: true})

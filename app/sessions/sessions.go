@@ -167,8 +167,20 @@ type Handler struct {
 // New returns a Handler.
 func New(site *web.Site, store *models.Store) *Handler { return &Handler{site, store.Sessions} }
 
-// Whoami answers GET /auth/sessions/whoami.
+var errTokenize = web.ErrBadRequest.Because("tokenize_as isn't supported: there are no templates for tokens here. Use the session itself.")
+
+// Whoami answers GET /auth/sessions/whoami, and other methods, which proxies pass on.
 func (h *Handler) Whoami(c *gin.Context) {
+	if c.Request.URL.RawQuery != "" {
+		query, err := h.Query(c)
+		if err == nil && query.Has("tokenize_as") {
+			err = errTokenize
+		}
+		if err != nil {
+			h.Fail(c, err)
+			return
+		}
+	}
 	session, err := h.SignedIn(c)
 	if err != nil {
 		h.Fail(c, err)

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -62,18 +63,41 @@ func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
 	return nil
 }
 
+// CarriesToken reports whether the client sends a session token itself, as API clients do.
+func CarriesToken(r *http.Request) bool {
+	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
+}
+
 // SignInOptions returns the options of the session to start: api is for a client that keeps its token
-// itself.
-func (s *Site) SignInOptions(c *gin.Context, api, remember bool) (authn.Options, error) {
+// itself, refresh for a person who confirms who they are.
+func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn.Options, error) {
 	options := authn.Options{Token: api, Remember: remember}
-	if api {
+	if api && (!refresh || !CarriesToken(c.Request)) {
 		return options, nil
 	}
 	held, err := s.Held(c)
-	if held != nil {
+	if held == nil {
+		return options, err
+	}
+	if refresh && held.Active(s.Now()) {
+		options.Confirms = held
+	}
+	if !api {
 		options.Replaces = held.ID
 	}
 	return options, err
+}
+
+// continueWith is what a client has to do after a success.
+type continueWith struct {
+	Action            string `json:"action"`
+	RedirectBrowserTo string `json:"redirect_browser_to,omitempty"`
+	SessionToken      string `json:"ory_session_token,omitempty"`
+}
+
+// SetToken is an answer's continue_with for an API client that has registered.
+func SetToken(token string) []any {
+	return []any{continueWith{Action: "set_ory_session_token", SessionToken: token}}
 }
 
 // AnswerSignedIn responds with the session that has just started: as JSON, with the token if the client
@@ -93,5 +117,9 @@ func (s *Site) AnswerSignedIn(c *gin.Context, api bool, started *authn.Started, 
 		SeeOther(c, redirectTo)
 		return
 	}
-	c.JSON(http.StatusOK, body)
+	if strings.HasPrefix(redirectTo, "/") {
+		redirectTo = s.Origin(c) + redirectTo
+	}
+	body["continue_with"] = []any{continueWith{Action: "redirect_browser_to", RedirectBrowserTo: redirectTo}}
+	c.PureJSON(http.StatusOK, body)
 }

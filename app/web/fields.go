@@ -138,7 +138,7 @@ func (in Fields) readObject(decoder *json.Decoder, prefix string) error {
 
 // The known fields, which must have the right type.
 var (
-	texts = map[string]bool{"method": true, "identifier": true, "password": true, "csrf_token": true,
+	texts = map[string]bool{"method": true, "identifier": true, "password_identifier": true, "password": true, "csrf_token": true,
 		"traits.email": true, "traits.username": true, "traits.name": true, "name": true, "username": true, "new_password": true, "session": true, "return_to": true, "proof": true}
 	boxes = map[string]bool{"remember": true, "end_others": true} // JSON booleans are accepted too
 )

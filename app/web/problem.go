@@ -28,12 +28,20 @@ type Problem struct {
 	Visitor string // the same for a visitor: pages only; "" for what there is to say of the code
 
 	RetryAfter time.Duration
-	UseFlowID  string // a fresh flow in place of an expired one
-	Refresh    bool   // a browser can recover by signing in again
-	Title      string // of the page; "" for the default of the code
+	Flow       *ReplacedFlow  // in place of an expired one; nil for none
+	Details    map[string]any // for clients; nil for none
+	Refresh    bool           // a browser can recover by signing in again
+	Title      string         // of the page; "" for the default of the code
 	// OtherOrigin is set if the same page works at BASE_URL.
 	OtherOrigin bool
 	Cause       error // for the log, and for debug in development
+}
+
+// ReplacedFlow says which flow to go on with when one has expired.
+type ReplacedFlow struct {
+	UseFlowID string        `json:"use_flow_id"`
+	ExpiredAt time.Time     `json:"expired_at"`
+	Since     time.Duration `json:"since"` // ago, in nanoseconds
 }
 
 func (p *Problem) Error() string {
@@ -135,7 +143,7 @@ var (
 	ErrStopping   = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: time.Second,
 		Visitor: "This site is being restarted. Try again in a second.", Reason: "The server is stopping. Try again in a second."}
 
-	errBusy = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: password.RetryAfter,
+	ErrBusy = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: password.RetryAfter,
 		Visitor: "This site is busy. Try again in a few seconds.", Reason: "The server is busy. Try again in a few seconds."}
 	errUnavailable = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
 		Visitor: "This site can’t be used right now. Try again in a few seconds; if that doesn’t help, send your administrator the request id.",
@@ -153,9 +161,9 @@ var errTimedOut = errors.New("the request has taken too long")
 
 // errorGeneric is the body of every JSON error.
 type errorGeneric struct {
-	Error             errorBody `json:"error"`
-	UseFlowID         string    `json:"use_flow_id,omitempty"`
-	RedirectBrowserTo string    `json:"redirect_browser_to,omitempty"`
+	Error errorBody `json:"error"`
+	*ReplacedFlow
+	RedirectBrowserTo string `json:"redirect_browser_to,omitempty"`
 }
 
 type errorBody struct {
@@ -166,6 +174,8 @@ type errorBody struct {
 	Message string `json:"message"`
 	Reason  string `json:"reason,omitempty"`
 	Debug   string `json:"debug,omitempty"`
+
+	Details map[string]any `json:"details,omitempty"`
 }
 
 // Fail answers with the error, as JSON or as a page, and stops the request: the one way to fail.
@@ -225,12 +235,12 @@ func (s *Site) Respond(c *gin.Context, p *Problem, page func()) {
 		page()
 		return
 	}
-	body := errorGeneric{UseFlowID: p.UseFlowID, Error: errorBody{
+	body := errorGeneric{ReplacedFlow: p.Flow, Error: errorBody{
 		Code: p.Code, Status: http.StatusText(p.Code), Request: RequestID(c),
-		ID: p.ID, Message: http.StatusText(p.Code), Reason: p.Reason,
+		ID: p.ID, Message: http.StatusText(p.Code), Reason: p.Reason, Details: p.Details,
 	}}
 	if p.Refresh {
-		body.RedirectBrowserTo = s.Origin(c) + s.Path(route.Login) + "?refresh=true"
+		body.RedirectBrowserTo = s.Origin(c) + s.Path(route.LoginBrowser) + "?refresh=true"
 	}
 	if s.Dev && p.Cause != nil {
 		body.Error.Debug = p.Cause.Error()
@@ -261,7 +271,7 @@ func (s *Site) Explain(c *gin.Context, err error) *Problem {
 		p.RetryAfter = throttled.Wait
 		return p
 	case errors.Is(err, password.ErrBusy), errors.Is(err, db.ErrBusy):
-		return errBusy
+		return ErrBusy
 	case errors.Is(err, context.Canceled):
 		return errCanceled
 	case errors.Is(err, context.DeadlineExceeded) && context.Cause(c.Request.Context()) == errTimedOut:

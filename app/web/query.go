@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -10,7 +11,8 @@ import (
 	"latchkey/app/returnto"
 )
 
-// Query returns the request's query, or a Problem if it can't be read.
+// Query returns the request's query, or a Problem if it can't be read. An empty value counts as absent, since
+// clients send every parameter they know.
 func (s *Site) Query(c *gin.Context) (url.Values, error) {
 	if c.Request.URL.RawQuery == "" {
 		return nil, nil
@@ -18,6 +20,13 @@ func (s *Site) Query(c *gin.Context) (url.Values, error) {
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
 		return nil, ErrBadRequest.Because("The query string is invalid. Percent-encode it.")
+	}
+	for name, values := range query {
+		if values = slices.DeleteFunc(values, func(value string) bool { return value == "" }); len(values) == 0 {
+			delete(query, name)
+		} else {
+			query[name] = values
+		}
 	}
 	return query, nil
 }

@@ -1,0 +1,29 @@
+package flow
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"latchkey/app/route"
+	"latchkey/app/web"
+)
+
+// errAbsent has the status that client libraries don't answer by starting the flow once more.
+var errAbsent = &web.Problem{Code: http.StatusBadRequest, ID: web.FlowDisabled, Title: "This isn’t available here",
+	Visitor: "You can’t do this yourself here. Ask your administrator.",
+	Reason:  "Latchkey has no settings, recovery or verification flows. People change what they can on the account page, and administrators with the command 'latchkey user'."}
+
+// Absent answers requests for a flow of Kratos that doesn't exist here. A browser that is to change its person's
+// settings finds them on the account page.
+func (s *Flows) Absent(c *gin.Context) {
+	if c.FullPath() == s.Path(route.SettingsBrowser) && web.PrefersHTML(c.Request) {
+		web.SeeOther(c, s.Path(route.Account))
+		return
+	}
+	p := *errAbsent
+	if c.Request.Method == http.MethodGet && web.PrefersHTML(c.Request) {
+		p.Code = http.StatusNotFound
+	}
+	s.Fail(c, &p)
+}
