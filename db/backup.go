@@ -46,6 +46,9 @@ func Create(ctx context.Context, url string, fill func(*DB) error) error {
 		}
 		return errors.Join(fill(d), d.Close())
 	}
+	if err := checkPath(path); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return err
 	}

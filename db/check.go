@@ -66,6 +66,9 @@ func refuseWrites(ctx context.Context, conn *pgx.Conn) error {
 
 // openSQLiteFile opens an existing file without changing its journal mode.
 func openSQLiteFile(path string, pragmas ...string) (*sql.DB, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, openError(path, err)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -68,12 +67,6 @@ func OpenExisting(ctx context.Context, url string) (*DB, error) {
 		return openSQLite(ctx, path, false)
 	}
 	return openPostgres(ctx, url, nil)
-}
-
-// SQLitePath returns the path in url, and false if url doesn't name a SQLite database.
-func SQLitePath(url string) (string, bool) {
-	path, ok := strings.CutPrefix(url, "sqlite:")
-	return path, ok && path != ""
 }
 
 // options returns GORM's configuration, for both databases.

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 
 	"latchkey/db"
 	"latchkey/models"
+	"latchkey/test/kit"
 )
 
 func open(t testing.TB, path string) *db.DB {
@@ -28,7 +30,7 @@ func open(t testing.TB, path string) *db.DB {
 
 func TestPathIsTakenLiterally(t *testing.T) {
 	for _, name := range []string{"plain.db", "with space.db", "100%.db", "%41.db", "what?.db", "a#b.db", "a&b=c;d.db", "a+b.db",
-		"ünï.db", "?mode=memory", ":memory:", "file:x.db"} {
+		"ünï.db", "?mode", ":memory:", "file:x.db"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), name)
 			database := open(t, path)
@@ -46,7 +48,7 @@ func TestPathIsTakenLiterally(t *testing.T) {
 
 func TestRelativePath(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, path := range []string{"latchkey.db", "./here.db", "a:b.db", ":memory:", "file:x.db"} {
+	for _, path := range []string{"latchkey.db", "./here.db", "a:b.db", "new/folder/latchkey.db"} {
 		open(t, path)
 		info, err := os.Stat(path)
 		require.NoError(t, err)
@@ -58,6 +60,59 @@ func TestRefusedAddresses(t *testing.T) {
 	for _, dsn := range []string{"", "latchkey.db", "sqlite:", "mysql://localhost/latchkey", "sqlite3:latchkey.db"} {
 		_, err := db.Open(t.Context(), dsn)
 		require.ErrorContains(t, err, "sqlite:PATH", dsn)
+	}
+}
+
+// What other programs take for something else than a path would make a file where nobody looks for it.
+func TestRefusedPaths(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for path, want := range map[string]string{
+		"//x.db": "without //", "///x.db": "without //", ":memory:": "in memory", "file::memory:": "without file:", "file:x.db": "without file:",
+		"x.db?mode=ro": "without file: and options", "x.db?mode=memory": "in memory", "x.db\n": "line break",
+	} {
+		for _, open := range []func(context.Context, string) (*db.DB, error){db.Open, db.OpenExisting} {
+			_, err := open(t.Context(), "sqlite:"+path)
+			require.ErrorContains(t, err, want, path)
+		}
+		require.ErrorContains(t, db.CheckURL("sqlite:"+path), want, path)
+		_, err := db.OpenReadOnly(t.Context(), "sqlite:"+path)
+		require.ErrorContains(t, err, want, path)
+		require.ErrorContains(t, db.Create(t.Context(), "sqlite:"+path, func(*db.DB) error { return nil }), want, path)
+	}
+	left, err := filepath.Glob("*")
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestMissingFolderIsMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "folder", "latchkey.db")
+	_, err := db.OpenExisting(t.Context(), "sqlite:"+path)
+	require.ErrorContains(t, err, "there is no database at")
+	require.NoDirExists(t, filepath.Dir(path))
+	open(t, path)
+	info, err := os.Stat(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}
+
+// A password with characters that have a meaning in URLs is taken for the host, the port or an option by one
+// parser or another. Nothing of it may be printed.
+func TestNoErrorHasAPartOfAPassword(t *testing.T) {
+	for _, password := range kit.NastyPasswords {
+		for _, format := range []string{
+			"postgres://latchkey:%s@127.0.0.1:1/latchkey", "postgres://latchkey:%s@127.0.0.1:1,127.0.0.1:2/latchkey?sslmode=disable", "postgresql://%s@127.0.0.1:1/latchkey?sslmode=sometimes",
+			"postgres://127.0.0.1:1/latchkey?user=latchkey&password=%s", "postgres://latchkey:%s@127.0.0.1:port/latchkey", "postgres://latchkey:%s@127.0.0.1:1/latchkey?pool_max_conns=many",
+			"mysql://latchkey:%s@127.0.0.1:1/latchkey", "postgres:latchkey:%s@127.0.0.1", "latchkey:%s@127.0.0.1", "host=127.0.0.1 port=1 password=%s",
+		} {
+			dsn := fmt.Sprintf(format, password)
+			_, err := db.Open(t.Context(), dsn)
+			kit.RequireNothingOf(t, err.Error(), password)
+			_, err = db.OpenReadOnly(t.Context(), dsn)
+			kit.RequireNothingOf(t, err.Error(), password)
+			if err := db.CheckURL(dsn); err != nil {
+				kit.RequireNothingOf(t, err.Error(), password)
+			}
+		}
 	}
 }
 

@@ -42,17 +42,9 @@ type postgresEngine struct {
 
 // postgresConfig parses a URL and adds defaults.
 func postgresConfig(dsn string) (*pgxpool.Config, error) {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		return nil, errors.New("the database must be given as sqlite:PATH, for example sqlite:latchkey.db, or as postgres://USER:PASSWORD@HOST/DATABASE")
-	}
-	before, _, _ := strings.Cut(dsn, "?")
-	if user, host, ok := strings.Cut(before, "@"); ok && (strings.Contains(host, "@") || strings.Count(user, "/") > 2) {
-		// A part of the password would be parsed as the host or database, and appear in error messages.
-		return nil, errors.New("the user name or password contains an unescaped @ or /: write %40 for @ and %2F for /")
-	}
-	config, err := pgxpool.ParseConfig(dsn)
+	config, err := parsePostgresURL(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err) // without the password
+		return nil, err
 	}
 	if !strings.Contains(dsn, "pool_max_conns=") {
 		config.MaxConns = poolSize
@@ -125,15 +117,6 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 	return &DB{Reader: Reader{gorm: opened, pool: conns, close: closeAll}, engine: &postgresEngine{pool, crowd, pooled}}, nil
 }
 
-// CheckURL returns an error if dsn is not a valid database URL.
-func CheckURL(dsn string) error {
-	if _, ok := SQLitePath(dsn); ok {
-		return nil
-	}
-	_, err := postgresConfig(dsn)
-	return err
-}
-
 // nameOf returns the name of a database for errors.
 func nameOf(config *pgx.ConnConfig) string {
 	return fmt.Sprintf("%s on %s", cmp.Or(config.Database, config.User), config.Host)
@@ -147,11 +130,15 @@ func severalServers(config *pgx.ConnConfig) bool {
 // explain describes in a sentence why a database can't be opened and, if only one server is configured, what
 // to do about it.
 func explain(config *pgx.ConnConfig, err error) string {
+	var refusal *pgconn.PgError
+	if errors.As(err, &refusal) && refusal.Code == "42704" {
+		// Its name may be a part of a password, after an & in password=.
+		return "the server does not know an option of the URL: correct what follows the ?, and write %26 for an & in a value"
+	}
 	if severalServers(config) {
 		return oneSentence(err) // what each of them said
 	}
-	var refusal *pgconn.PgError
-	if errors.As(err, &refusal) {
+	if refusal != nil {
 		switch refusal.Code {
 		case "28P01":
 			return fmt.Sprintf("the server rejected the password of %s: correct it in the URL, and percent-encode special characters (%%40 for @)", config.User)

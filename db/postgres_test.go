@@ -33,7 +33,7 @@ func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 		"postgres://postgres:S3cret@" + at + "/nothing":                          "CREATE DATABASE nothing OWNER postgres",
 		"postgres://postgres:S3cret@" + at + "/postgres?sslmode=verify-full":     "the server has no TLS",
 		"postgres://postgres:S3cret@" + closed.Addr().String() + "/postgres":     "nothing listens on port",
-		"postgres://latchkey:a@S3cret@" + at + "/postgres":                       "write %40 for @",
+		"postgres://latchkey:a@S3cret@" + at + "/postgres":                       "%40 for @",
 		"postgres://latchkey:123/S3cret@" + at + "/postgres":                     "%2F for /",
 		"postgres://latchkey:S3cret@" + at + "/postgres?sslmode=sometimes":       "sslmode is invalid",
 		"postgres://postgres:S3cret@" + at + "," + closed.Addr().String() + "/x": `database "x" does not exist`,

@@ -39,7 +39,10 @@ type sqliteEngine struct {
 }
 
 func openSQLite(ctx context.Context, path string, create bool) (*DB, error) {
-	path, err := filepath.Abs(path) // so that ":memory:" is a file as well
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
