@@ -43,7 +43,7 @@ func TestTheBinaryOfTheREADMEIsStatic(t *testing.T) {
 var (
 	installLine = regexp.MustCompile(`(?m)^// \+heroku install (.*)$`)
 	webLine     = regexp.MustCompile(`(?m)^web: (.*)$`)
-	setupLink   = regexp.MustCompile(`Make the first account: (\S+)`)
+	setupLink   = regexp.MustCompile(`"msg":"make the first account","url":"(\S+)"`)
 )
 
 // TestAHerokuStyleHost builds and starts Latchkey as the Go buildpack and the router of such a host do.

@@ -53,7 +53,7 @@ type appListCmd struct{}
 // Run lists the apps.
 func (appListCmd) Run(ctx context.Context, settings *config.Settings) error {
 	return withStore(ctx, settings, func(store *models.Store) error {
-		return printTable("NAME\tURL\tSENDS\tADDED", func(row func(...any)) error {
+		return printTable("No app is notified yet: 'latchkey app add NAME URL' adds one.", "NAME\tURL\tSENDS\tADDED", func(row func(...any)) error {
 			apps, err := store.Apps.List(ctx)
 			for _, a := range apps {
 				row(a.Name, a.LogoutURL, a.Send, a.CreatedAt.Format(time.DateOnly))
@@ -132,7 +132,7 @@ func (cmd *appDeliveriesCmd) list(ctx context.Context, store *models.Store) erro
 	if cmd.State != nil {
 		state = *cmd.State
 	}
-	return printTable("ID\tAPP\tSESSION\tENDED BY\tAT\tSTATE\tATTEMPTS\tNEXT\tLAST ANSWER", func(row func(...any)) error {
+	return printTable("There are none: each app gets one for every session that ends from when it was added.", "ID\tAPP\tSESSION\tENDED BY\tAT\tSTATE\tATTEMPTS\tNEXT\tLAST ANSWER", func(row func(...any)) error {
 		deliveries, err := store.Deliveries.Log(ctx, cmd.Name, state, cmd.Limit)
 		for _, d := range deliveries {
 			next := "-"

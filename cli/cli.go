@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -23,8 +25,10 @@ import (
 type commands struct {
 	config.Config
 
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
+
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve the sign-in pages and the API. The default."`
-	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, activity, group, username, password."`
+	User        userCmd        `cmd:"" help:"Accounts: add, list, disable, enable, delete, activity, group, name, address, username, password."`
 	Session     sessionCmd     `cmd:"" help:"Sessions: list, end."`
 	App         appCmd         `cmd:"" help:"Apps that are notified when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign logout notifications: list, rotate."`
@@ -42,34 +46,107 @@ func Main(options app.Options) {
 	parser := newParser(&c)
 	command, err := parse(parser, os.Args[1:])
 	isCheck := isCheck(command, err)
+	if err == nil && command.Command() == "version" { // whatever the settings are
+		parser.FatalIfErrorf(command.Run())
+		return
+	}
 	var settings *config.Settings
 	if err == nil {
-		if settings, err = c.Config.Parse(); err != nil {
+		if settings, err = parseSettings(c.Config); err != nil {
 			err = settingError{err}
 		}
+	}
+	if err != nil {
+		err = withoutURLs(err, parser.Model)
 	}
 	if err != nil && isCheck {
 		err = check.ReportInvalid(os.Stdout, err)
 	}
-	parser.FatalIfErrorf(err)
-	options.Log = newLogger(c.LogLevel)
+	options.Log = newLogger(os.Stderr, c.LogLevel)
 	slog.SetDefault(options.Log)
-	command.BindTo(signalContext(), (*context.Context)(nil))
-	command.FatalIfErrorf(command.Run(settings, options))
+	if err == nil {
+		command.BindTo(signalContext(), (*context.Context)(nil))
+		err = command.Run(settings, options)
+	}
+	if err != nil && isServe(os.Args[1:]) && !isTerminal(os.Stderr) {
+		options.Log.Error("Latchkey stops", slog.Any("error", err))
+		parser.Exit(exitCode(err))
+	}
+	parser.FatalIfErrorf(err)
+}
+
+func parseSettings(c config.Config) (*config.Settings, error) {
+	if err := config.CheckEnvironment(os.Environ()); err != nil {
+		return nil, err
+	}
+	return c.Parse()
+}
+
+// isServe reports whether the arguments are those of the server, whose errors are for its log.
+func isServe(args []string) bool {
+	return len(args) == 0 || args[0] == "serve" || strings.HasPrefix(args[0], "-")
+}
+
+// exitCode returns the status of a process that ends with an error.
+func exitCode(err error) int {
+	var coder kong.ExitCoder
+	if errors.As(err, &coder) {
+		return coder.ExitCode()
+	}
+	return 1
 }
 
 func newParser(c *commands) *kong.Kong {
 	return kong.Must(c, kong.Name("latchkey"),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}), kong.Help(printHelp),
+		kong.Vars{"version": versionLine()},
 		kong.Description("The sign-in page for the apps on your own domain, and the sign-out that really ends the session. "+
 			"Every setting is a flag and an environment variable."))
+}
+
+// settingsInHelp are the settings that the help of a command shows, by its name; of others, DATABASE_URL alone.
+var settingsInHelp = map[string][]string{"healthcheck": {"listen", "port", "base-path"}, "copy": {}, "version": {}}
+
+// printHelp prints all settings only for the program and the server, although they are flags of every command:
+// those of a command would drown in them.
+func printHelp(options kong.HelpOptions, command *kong.Context) error {
+	selected := command.Selected()
+	if selected == nil || selected.Name == "serve" {
+		return kong.DefaultHelpPrinter(options, command)
+	}
+	shown, ok := settingsInHelp[selected.Name]
+	if !ok {
+		shown = []string{"database-url"}
+	}
+	for _, flag := range command.Model.Flags {
+		flag.Hidden = flag.Name != "help" && !slices.Contains(shown, flag.Name)
+	}
+	err := kong.DefaultHelpPrinter(options, command)
+	if err == nil && len(shown) > 0 {
+		_, err = fmt.Fprintln(command.Stdout, "\nIt takes the settings of the server too: latchkey serve --help")
+	}
+	return err
 }
 
 func parse(parser *kong.Kong, args []string) (*kong.Context, error) {
 	if err := unsetEmptyVariables(parser.Model); err != nil {
 		return nil, err
 	}
-	return parser.Parse(args)
+	command, err := parser.Parse(args)
+	if err != nil && len(args) > 0 && !slices.ContainsFunc(parser.Model.Children, func(n *kong.Node) bool { return n.Name == args[0] }) {
+		// To kong it is an argument of serve, the default.
+		if near := config.Nearest(args[0], commandNames(parser.Model)); near != "" {
+			return command, fmt.Errorf("%w, did you mean %q?", err, near)
+		}
+	}
+	return command, err
+}
+
+func commandNames(model *kong.Application) (names []string) {
+	for _, command := range model.Children {
+		names = append(names, command.Name)
+	}
+	return names
 }
 
 // unsetEmptyVariables removes the variables of settings that are empty from the environment, where kong
@@ -128,14 +205,16 @@ func signalContext() context.Context {
 }
 
 // newLogger returns a logger that writes text to a terminal, and JSON elsewhere.
-func newLogger(level string) *slog.Logger {
+func newLogger(to *os.File, level string) *slog.Logger {
 	var options slog.HandlerOptions
 	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err == nil { // kong has checked it
+	if err := l.UnmarshalText([]byte(level)); err == nil { // else kong or Parse has refused it
 		options.Level = l
 	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return slog.New(slog.NewTextHandler(os.Stderr, &options))
+	if isTerminal(to) {
+		return slog.New(slog.NewTextHandler(to, &options))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, &options))
+	return slog.New(slog.NewJSONHandler(to, &options))
 }
+
+func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/term"
 
 	"latchkey/db"
 	"latchkey/models"
@@ -47,7 +46,7 @@ func (cmd *copyCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = printTable("TABLE\tROWS", func(row func(...any)) error {
+	err = printTable("Nothing was copied.", "TABLE\tROWS", func(row func(...any)) error {
 		for _, table := range tables {
 			row(table.Table, table.Rows)
 		}
@@ -67,7 +66,7 @@ type progress struct {
 }
 
 func newProgress(file *os.File) *progress {
-	if !term.IsTerminal(int(file.Fd())) {
+	if !isTerminal(file) {
 		return &progress{}
 	}
 	return &progress{to: file}

@@ -29,7 +29,7 @@ func (keyListCmd) Run(ctx context.Context, settings *config.Settings) error {
 }
 
 func printKeys(all []keys.Info) error {
-	return printTable("KIND\tALGORITHM\tID\tMADE\tSTATE\tSEALED BY", func(row func(...any)) error {
+	return printTable("There are none yet: the server creates them when it starts.", "KIND\tALGORITHM\tID\tMADE\tSTATE\tSEALED BY", func(row func(...any)) error {
 		for _, k := range all {
 			row(k.Kind, k.Algorithm, cmp.Or(k.ID, "-"), k.MadeAt.Format(time.RFC3339), k.State(), cmp.Or(k.Sealed, "-"))
 		}

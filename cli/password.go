@@ -16,7 +16,7 @@ import (
 
 // readPassword asks twice for a password on a terminal, or else reads a line from standard input.
 func readPassword(ctx context.Context) (string, error) {
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
+	if !isTerminal(os.Stdin) {
 		line, err := bufio.NewReader(io.LimitReader(os.Stdin, password.MaxBytes+2)).ReadString('\n')
 		if err != nil && err != io.EOF {
 			return "", fmt.Errorf("read the password: %w", err)

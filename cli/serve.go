@@ -168,7 +168,8 @@ func awaitConnections(open *atomic.Int64) {
 	}
 }
 
-// announce prints where the pages are and the setup link, if there is one. It returns the former.
+// announce prints where the pages are and the setup link, if there is one: as sentences on a terminal, else as
+// lines of JSON. It returns the former.
 func announce(ctx context.Context, settings *config.Settings, latchkey *app.App, listener net.Listener) (string, error) {
 	address := strings.TrimSuffix(settings.BaseURL, "/")
 	if address == "" {
@@ -178,9 +179,17 @@ func announce(ctx context.Context, settings *config.Settings, latchkey *app.App,
 	if err != nil {
 		return "", err
 	}
-	fmt.Printf("Latchkey is at %s\n", address)
+	if isTerminal(os.Stderr) {
+		fmt.Printf("Latchkey is at %s\n", address)
+		if setup != "" {
+			fmt.Printf("Make the first account: %s\n", setup)
+		}
+		return address, nil
+	}
+	log := newLogger(os.Stdout, "info") // JSON, like the rest of what a program reads, whatever LOG_LEVEL is
+	log.Info("serving", slog.String("url", address))
 	if setup != "" {
-		fmt.Printf("Make the first account: %s\n", setup)
+		log.Info("make the first account", slog.String("url", setup))
 	}
 	return address, nil
 }

@@ -77,9 +77,9 @@ func TestAnnouncesBaseURL(t *testing.T) {
 	defer func() { require.NoError(t, cmd.Wait()) }()
 	lines := bufio.NewScanner(stdout)
 	require.True(t, lines.Scan())
-	require.Equal(t, "Latchkey is at https://id.example.com", lines.Text())
+	require.Regexp(t, `^\{"time":".+","level":"INFO","msg":"serving","url":"https://id\.example\.com"\}$`, lines.Text())
 	require.True(t, lines.Scan())
-	require.Regexp(t, `^Make the first account: https://id\.example\.com/auth/registration\?setup=\w+$`, lines.Text())
+	require.Regexp(t, `^\{"time":".+","level":"INFO","msg":"make the first account","url":"https://id\.example\.com/auth/registration\?setup=\w+"\}$`, lines.Text())
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 }
 

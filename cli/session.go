@@ -26,14 +26,14 @@ type sessionListCmd struct {
 func (cmd *sessionListCmd) Run(ctx context.Context, settings *config.Settings) error {
 	if cmd.User != "" {
 		return withIdentity(ctx, settings, cmd.User, func(store *models.Store, identity models.Identity) error {
-			return listSessions(ctx, store, identity.Email)
+			return listSessions(ctx, store, identity.Email, identity.Email+" is signed in nowhere.")
 		})
 	}
-	return withStore(ctx, settings, func(store *models.Store) error { return listSessions(ctx, store, "") })
+	return withStore(ctx, settings, func(store *models.Store) error { return listSessions(ctx, store, "", "Nobody is signed in.") })
 }
 
-func listSessions(ctx context.Context, store *models.Store, email string) error {
-	return printTable("ID\tADDRESS\tDEVICE\tFROM\tSIGNED IN\tLAST SEEN", func(row func(...any)) error {
+func listSessions(ctx context.Context, store *models.Store, email, none string) error {
+	return printTable(none, "ID\tADDRESS\tDEVICE\tFROM\tSIGNED IN\tLAST SEEN", func(row func(...any)) error {
 		sessions, err := store.Sessions.AllActive(ctx, email)
 		for _, s := range sessions {
 			row(s.ID, s.Identity.Email, activity.Device(s.UserAgent), s.IPAddress,

@@ -7,11 +7,16 @@ import (
 	"text/tabwriter"
 )
 
-// printTable prints the rows that fill adds in aligned columns; head has their names, separated by tabs.
-func printTable(head string, fill func(row func(cells ...any)) error) error {
+// printTable prints the rows that fill adds in aligned columns; head has their names, separated by tabs. If
+// there are no rows it says none on standard error, so that what reads the output finds it empty.
+func printTable(none, head string, fill func(row func(cells ...any)) error) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, head)
+	rows := 0
 	err := fill(func(cells ...any) {
+		if rows == 0 {
+			fmt.Fprintln(w, head)
+		}
+		rows++
 		for i, cell := range cells {
 			if i > 0 {
 				fmt.Fprint(w, "\t")
@@ -20,5 +25,8 @@ func printTable(head string, fill func(row func(cells ...any)) error) error {
 		}
 		fmt.Fprintln(w)
 	})
+	if err == nil && rows == 0 {
+		fmt.Fprintln(os.Stderr, none)
+	}
 	return errors.Join(err, w.Flush())
 }

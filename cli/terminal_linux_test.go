@@ -171,3 +171,24 @@ func TestCopyShowsProgressOnATerminal(t *testing.T) {
 	require.Regexp(t, `3 of 3 rows, 100 % \(\w+\)\r\x1b\[KTABLE +ROWS\n`, term.screen())
 	require.NotContains(t, m.Do("", "copy", "--from="+m.DatabaseURL, "--to=sqlite:other.db"), "%")
 }
+
+func TestDeletingAsksOnATerminal(t *testing.T) {
+	m := kit.NewMachine(t)
+	m.AddUser("ada@example.com")
+	m.AddUser("bob@example.com")
+	const question = "Delete the account of ada@example.com, with its sessions and activity? [y/N] "
+	for answer, deleted := range map[string]bool{"\n": false, "n\n": false, "Yes\n": true} {
+		term := onTerminal(t, m.Command("user", "delete", "ada@example.com"))
+		term.await(question)
+		_, err := term.file.WriteString(answer)
+		require.NoError(t, err)
+		require.Equal(t, deleted, term.ended() == 0, term.screen())
+		require.Equal(t, deleted, !strings.Contains(m.Do("", "user", "list"), "ada@example.com"))
+		if deleted {
+			m.AddUser("ada@example.com")
+		}
+	}
+	term := onTerminal(t, m.Command("user", "delete", "--yes", "bob@example.com"))
+	require.Zero(t, term.ended())
+	require.Equal(t, "bob@example.com is deleted and signed out everywhere.\n", term.screen())
+}

@@ -24,6 +24,8 @@ type userCmd struct {
 	Delete   userDeleteCmd   `cmd:"" help:"Delete an account and end its sessions at once."`
 	Activity userActivityCmd `cmd:"" help:"List somebody's recent sign-ins, failures and sign-outs, newest first."`
 	Group    userGroupCmd    `cmd:"" help:"Groups, for ACCESS: add, remove."`
+	Name     userNameCmd     `cmd:"" help:"Set or remove somebody's name."`
+	Address  userAddressCmd  `cmd:"" help:"Set somebody's email address, which counts as verified. They stay signed in."`
 	Username userUsernameCmd `cmd:"" help:"Set or remove somebody's username."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password, from a prompt or from standard input, and end the person's sessions."`
 }
@@ -73,7 +75,7 @@ func (userListCmd) Run(ctx context.Context, settings *config.Settings) error {
 		if err != nil {
 			return err
 		}
-		return printTable("ADDRESS\tUSERNAME\tNAME\tSTATE\tGROUPS\tSINCE", func(row func(...any)) error {
+		return printTable("There are no accounts yet: 'latchkey user add ADDRESS' creates one.", "ADDRESS\tUSERNAME\tNAME\tSTATE\tGROUPS\tSINCE", func(row func(...any)) error {
 			for _, i := range identities {
 				state := "active"
 				if !i.Active {
@@ -97,7 +99,7 @@ func (cmd *userActivityCmd) Run(ctx context.Context, settings *config.Settings) 
 		return fmt.Errorf("--limit is %d: it must be 1 or more", cmd.Limit)
 	}
 	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
-		return printTable("TIME\tWHAT\tDEVICE\tFROM", func(row func(...any)) error {
+		return printTable("Nothing has happened yet, or it is older than SESSION_RETENTION.", "TIME\tWHAT\tDEVICE\tFROM", func(row func(...any)) error {
 			found, err := store.Activities.Of(ctx, identity.ID, time.Now().Add(-settings.SessionRetention), cmd.Limit)
 			for _, v := range found {
 				row(v.At.UTC().Format(time.RFC3339), activity.Describe(v), activity.Device(v.UserAgent), v.IPAddress)
@@ -139,15 +141,68 @@ func (cmd *userEnableCmd) Run(ctx context.Context, settings *config.Settings) er
 
 type userDeleteCmd struct {
 	Address string `arg:"" help:"Email address."`
+	Yes     bool   `help:"Don't ask. Without a terminal nothing is asked in any case."`
 }
 
 // Run deletes an account.
 func (cmd *userDeleteCmd) Run(ctx context.Context, settings *config.Settings) error {
 	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		if !cmd.Yes {
+			if err := confirm(ctx, fmt.Sprintf("Delete the account of %s, with its sessions and activity?", identity.Email)); err != nil {
+				return err
+			}
+		}
 		if err := store.Identities.Delete(ctx, identity.ID); err != nil {
 			return err
 		}
 		fmt.Printf("%s is deleted and signed out everywhere.\n", identity.Email)
+		return nil
+	})
+}
+
+type userNameCmd struct {
+	Address string `arg:"" help:"Email address."`
+	Name    string `arg:"" optional:"" help:"New name. Leave it out to remove the present one."`
+}
+
+// Run sets the name of an account.
+func (cmd *userNameCmd) Run(ctx context.Context, settings *config.Settings) error {
+	name := strings.TrimSpace(cmd.Name)
+	if err := authn.CheckName(name); err != nil {
+		return err
+	}
+	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		if err := store.Identities.Rename(ctx, identity.ID, name); err != nil {
+			return err
+		}
+		if name == "" {
+			fmt.Printf("%s has no name.\n", identity.Email)
+			return nil
+		}
+		fmt.Printf("%s is called %s.\n", identity.Email, name)
+		return nil
+	})
+}
+
+type userAddressCmd struct {
+	Address string `arg:"" help:"Present email address."`
+	New     string `arg:"" help:"New email address."`
+}
+
+// Run sets the address of an account.
+func (cmd *userAddressCmd) Run(ctx context.Context, settings *config.Settings) error {
+	if err := authn.CheckEmail(cmd.New); err != nil {
+		return err
+	}
+	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
+		err := store.Identities.SetAddress(ctx, identity.ID, cmd.New)
+		if errors.Is(err, models.ErrTaken) {
+			return fmt.Errorf("%s already has an account", models.NormalizeEmail(cmd.New))
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s is %s now.\n", identity.Email, models.NormalizeEmail(cmd.New))
 		return nil
 	})
 }

@@ -172,7 +172,7 @@ func TestDeletedIsOutAtOnce(t *testing.T) {
 	s := m.Start()
 	ada := s.SignIn("ada@example.com")
 
-	m.Do("", "user", "delete", "ada@example.com")
+	m.Do("", "user", "delete", "ada@example.com") // without a terminal nothing is asked
 
 	require.Equal(t, http.StatusUnauthorized, s.Whoami(ada))
 	require.Equal(t, http.StatusBadRequest, s.Login("ada@example.com", kit.GoodPassword).Status)
@@ -252,7 +252,7 @@ func TestUnknownPeople(t *testing.T) {
 	for _, command := range [][]string{
 		{"user", "disable", "bob@example.com"}, {"user", "enable", "bob@example.com"}, {"user", "delete", "bob@example.com"},
 		{"user", "password", "bob@example.com"}, {"session", "end", "--user=bob@example.com"}, {"session", "list", "--user=bob@example.com"},
-		{"user", "activity", "bob@example.com"}, {"user", "username", "bob@example.com", "bob"}, {"user", "username", "bob@example.com"},
+		{"user", "name", "bob@example.com", "Bob"}, {"user", "address", "bob@example.com", "eve@example.com"}, {"user", "activity", "bob@example.com"}, {"user", "username", "bob@example.com", "bob"}, {"user", "username", "bob@example.com"},
 		{"user", "group", "add", "bob@example.com", "staff"}, {"user", "group", "remove", "bob@example.com", "staff"},
 	} {
 		require.Contains(t, m.Refuse(kit.GoodPassword, command...), "there is no account for bob@example.com; 'latchkey user list' lists them", command)
@@ -263,7 +263,6 @@ func TestUserActivity(t *testing.T) {
 	m := kit.NewMachine(t)
 	m.AddUser("ada@example.com")
 	m.AddUser("bob@example.com")
-	require.Equal(t, "TIME  WHAT  DEVICE  FROM\n", m.Do("", "user", "activity", "ada@example.com"))
 	s := m.Start()
 	ada := s.SignIn("ada@example.com")
 	s.SignIn("bob@example.com")
@@ -305,5 +304,43 @@ func TestUserActivityIsSafeToPrint(t *testing.T) {
 	require.Equal(t, 6, strings.Count(listed, "\n"), listed)
 	for _, r := range listed {
 		require.True(t, r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar, "%q", listed)
+	}
+}
+
+func TestNameAndAddressOfAnAccount(t *testing.T) {
+	m := kit.NewMachine(t)
+	m.AddUser("ada@example.com")
+	m.AddUser("bob@example.com")
+	s := m.Start()
+	ada := s.SignIn("ada@example.com")
+
+	require.Equal(t, "ada@example.com is called Ada Lovelace.\n", m.Do("", "user", "name", "Ada@example.com", "Ada Lovelace"))
+	require.Equal(t, "ada@example.com is countess@example.com now.\n", m.Do("", "user", "address", "ada@example.com", "Countess@Example.com"))
+
+	require.Equal(t, http.StatusOK, s.Whoami(ada), "she stays signed in")
+	s.SignIn("countess@example.com")
+	require.Equal(t, http.StatusBadRequest, s.Login("ada@example.com", kit.GoodPassword).Status)
+	require.Regexp(t, `(?m)^countess@example\.com +Ada Lovelace +active `, m.Do("", "user", "list"))
+	m.AddUser("ada@example.com") // nobody has it any more
+
+	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "COUNTESS@example.com"), "countess@example.com already has an account")
+	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "countess"), "isn't an email address")
+	require.Contains(t, m.Refuse("", "user", "name", "bob@example.com", "Bob\x1b[2J"), "can't be shown")
+	require.Equal(t, "bob@example.com is bob@example.com now.\n", m.Do("", "user", "address", "bob@example.com", "bob@example.com"), "which counts as verified")
+	require.Equal(t, "countess@example.com has no name.\n", m.Do("", "user", "name", "countess@example.com"))
+}
+
+// What reads the output finds it empty; a person reads what to do.
+func TestEmptyListsSayWhatToDo(t *testing.T) {
+	m := kit.NewMachine(t)
+	m.Start().Stop()
+	for list, want := range map[string]string{
+		"user list": "'latchkey user add ADDRESS' creates one", "session list": "Nobody is signed in.", "app list": "'latchkey app add NAME URL' adds one",
+		"app deliveries": "There are none",
+	} {
+		r := m.Run("", strings.Fields(list)...)
+		require.Zero(t, r.Code)
+		require.Empty(t, r.Stdout, list)
+		require.Contains(t, r.Stderr, want)
 	}
 }

@@ -28,11 +28,12 @@ import (
 // Config has every setting as an operator gives it: each is a flag, an environment variable and a line of
 // the help. Parse turns it into Settings.
 type Config struct {
-	Listen      string `env:"LISTEN" placeholder:"ADDRESS" help:"Address to listen on, as HOST:PORT. Default: localhost:8080, or every interface when PORT is set." group:"Server"`
-	Port        uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN overrides it." group:"Server"`
-	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:latchkey.db" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: ${default}." group:"Server"`
-	BaseURL     string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host at which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
-	BasePath    string `env:"BASE_PATH" default:"/auth" placeholder:"PATH" help:"Path below which everything is served; / for the root of the host. Default: ${default}." group:"Server"`
+	Listen          string `env:"LISTEN" placeholder:"ADDRESS" help:"Address to listen on, as HOST:PORT. Default: localhost:8080, or every interface when PORT is set." group:"Server"`
+	Port            uint16 `env:"PORT" placeholder:"PORT" help:"Port to listen on, on every interface. LISTEN overrides it." group:"Server"`
+	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite:latchkey.db." group:"Server"`
+	DatabaseURLFile string `name:"database-url-file" env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that contains DATABASE_URL." group:"Server"`
+	BaseURL         string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host at which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
+	BasePath        string `env:"BASE_PATH" default:"/auth" placeholder:"PATH" help:"Path below which everything is served; / for the root of the host. Default: ${default}." group:"Server"`
 
 	SecretKey     string `env:"SECRET_KEY" placeholder:"KEY" help:"Key that seals the keys in the database, so that a copy of the database can't be used to forge anything. Create one with: openssl rand -base64 32. With several, separated by commas, the first seals and all of them open. Unset, the keys in the database are not sealed." group:"Server"`
 	SecretKeyFile string `env:"SECRET_KEY_FILE" placeholder:"FILE" help:"File that contains SECRET_KEY, one key per line." group:"Server"`
@@ -79,6 +80,9 @@ type Config struct {
 
 	OperatorContact string `env:"OPERATOR_CONTACT" placeholder:"CONTACT" help:"How people reach you, such as when they have forgotten their password: an email address, a URL or a short text. An email address or an https URL is also published in /.well-known/security.txt." group:"Look"`
 }
+
+// defaultDatabaseURL is where the database is unless a setting says so.
+const defaultDatabaseURL = "sqlite:latchkey.db"
 
 // logoExtensions are the file extensions that SITE_LOGO may have.
 var logoExtensions = []string{".svg", ".png", ".jpg", ".jpeg", ".webp"}
@@ -191,7 +195,11 @@ func trimmed(list []string) (entries []string) {
 // Parse returns the settings, or an error that names the first invalid one.
 func (c Config) Parse() (*Settings, error) {
 	c.TrustedProxies, c.AllowedReturnURLs, c.CORSAllowedOrigins = trimmed(c.TrustedProxies), trimmed(c.AllowedReturnURLs), trimmed(c.CORSAllowedOrigins)
-	s := &Settings{Config: c}
+	s := &Settings{Config: c} // with the names of files; what is in them is in s alone
+	if err := c.readFiles(); err != nil {
+		return nil, err
+	}
+	s.DatabaseURL = cmp.Or(c.DatabaseURL, defaultDatabaseURL)
 	if err := checkAddress(c.Address()); err != nil {
 		return nil, fmt.Errorf("LISTEN is %q: give it as HOST:PORT, such as localhost:8080", c.Listen)
 	}

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -13,23 +11,17 @@ const minSecretKey = 32
 
 const makeSecretKey = "make one with: openssl rand -base64 32"
 
-// parseSecretKeys returns the keys of SECRET_KEY or of SECRET_KEY_FILE; the first one seals. No error has a
+// parseSecretKeys returns the keys of SECRET_KEY, which readFiles has read; the first one seals. No error has a
 // key in it.
 func (c *Config) parseSecretKeys() ([]string, error) {
-	name, text := "SECRET_KEY", c.SecretKey
-	switch {
-	case c.SecretKey != "" && c.SecretKeyFile != "":
-		return nil, errors.New("SECRET_KEY and SECRET_KEY_FILE are both set: leave one out")
-	case c.SecretKeyFile != "":
-		raw, err := os.ReadFile(c.SecretKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("SECRET_KEY_FILE: %w", err)
-		}
-		name, text = "SECRET_KEY_FILE", string(raw)
-	case c.SecretKey == "":
+	if c.SecretKey == "" {
 		return nil, nil
 	}
-	keys := trimmed(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }))
+	name := "SECRET_KEY"
+	if c.SecretKeyFile != "" {
+		name = "SECRET_KEY_FILE"
+	}
+	keys := trimmed(strings.FieldsFunc(c.SecretKey, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }))
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s has no key: %s", name, makeSecretKey)
 	}

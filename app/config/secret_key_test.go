@@ -63,9 +63,9 @@ func TestWrongSecretKeyStopsTheStartWithoutShowingIt(t *testing.T) {
 		"short":           {[]string{"--secret-key=" + short}, "key 1 of SECRET_KEY has 31 characters, and must have 32 or more: make one with: openssl rand -base64 32"},
 		"second short":    {[]string{"--secret-key=" + good + "," + short}, "key 2 of SECRET_KEY has 31 characters"},
 		"blank":           {[]string{"--secret-key= , "}, "SECRET_KEY has no key"},
-		"empty file":      {[]string{"--secret-key-file=" + writeFile(t, "\n")}, "SECRET_KEY_FILE has no key"},
+		"empty file":      {[]string{"--secret-key-file=" + writeFile(t, "\n")}, "is empty"},
 		"short in a file": {[]string{"--secret-key-file=" + writeFile(t, short)}, "key 1 of SECRET_KEY_FILE has 31 characters"},
-		"no file":         {[]string{"--secret-key-file=/nowhere/key"}, "SECRET_KEY_FILE: open /nowhere/key"},
+		"no file":         {[]string{"--secret-key-file=/nowhere/key"}, "SECRET_KEY_FILE: /nowhere/key can't be read: no such file"},
 		"both":            {[]string{"--secret-key=" + good, "--secret-key-file=" + writeFile(t, good)}, "SECRET_KEY and SECRET_KEY_FILE are both set"},
 	} {
 		_, err := parseArgs(t, c.args...)

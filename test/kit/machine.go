@@ -2,6 +2,7 @@ package kit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -130,7 +131,8 @@ func (m *Machine) Do(stdin string, args ...string) string {
 	return r.Stdout
 }
 
-// Refuse runs a command that must fail with one sentence on standard error, and returns that.
+// Refuse runs a command that must fail with one sentence on standard error, and returns that. A server's is a
+// line of its log.
 func (m *Machine) Refuse(stdin string, args ...string) string {
 	m.t.Helper()
 	return m.RequireRefused(m.Run(stdin, args...))
@@ -141,6 +143,12 @@ func (m *Machine) RequireRefused(r Result) string {
 	m.t.Helper()
 	require.NotZero(m.t, r.Code, r.Stdout)
 	require.Empty(m.t, r.Stdout)
+	var line struct{ Level, Error string }
+	if json.Unmarshal([]byte(r.Stderr), &line) == nil {
+		require.Equal(m.t, "ERROR", line.Level)
+		require.NotEmpty(m.t, line.Error)
+		return line.Error
+	}
 	require.Regexp(m.t, `^latchkey: error: [^\n]+\n$`, r.Stderr)
 	return r.Stderr
 }

@@ -24,7 +24,7 @@ type Server struct {
 	done chan struct{}
 }
 
-var announcement = regexp.MustCompile(`^Latchkey is at (\S+)\n(?:Make the first account: (\S+)\n)?$`)
+var announcement = regexp.MustCompile(`^\{.*"msg":"serving","url":"(\S+)"\}\n(?:\{.*"msg":"make the first account","url":"(\S+)"\}\n)?$`)
 
 // Launch starts a command that serves, on a free port, and waits until it is ready.
 func (m *Machine) Launch(cmd *exec.Cmd) *Server {

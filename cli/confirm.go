@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// confirm asks on a terminal whether to do something, and returns an error unless the answer is yes. Elsewhere
+// it doesn't ask: a script means what it says.
+func confirm(ctx context.Context, question string) error {
+	if !isTerminal(os.Stdin) {
+		return nil
+	}
+	// Reading can't be interrupted: exit while it blocks.
+	stop := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr)
+		os.Exit(exitInterrupted)
+	})
+	defer stop()
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); err == nil && (answer == "y" || answer == "yes") {
+		return nil
+	}
+	return errors.New("nothing was changed")
+}
