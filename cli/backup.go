@@ -25,9 +25,6 @@ type backupCmd struct {
 func (cmd *backupCmd) Run(ctx context.Context, settings *config.Settings) error {
 	path, ok := db.SQLitePath(settings.DatabaseURL)
 	if !ok {
-		if err := db.CheckURL(settings.DatabaseURL); err != nil {
-			return fmt.Errorf("DATABASE_URL: %w", err)
-		}
 		return fmt.Errorf("PostgreSQL makes its own copies, such as by: %s", pgDump(settings.DatabaseURL, cmd.File))
 	}
 	if cmd.File == "-" {

@@ -19,6 +19,7 @@ import (
 	"latchkey/app"
 	"latchkey/app/config"
 	"latchkey/cli/check"
+	"latchkey/db"
 )
 
 // commands is the command line as kong parses it: the settings are flags of every command.
@@ -79,7 +80,14 @@ func parseSettings(c config.Config) (*config.Settings, error) {
 	if err := config.CheckEnvironment(os.Environ()); err != nil {
 		return nil, err
 	}
-	return c.Parse()
+	settings, err := c.Parse()
+	if err != nil {
+		return nil, err
+	}
+	if err := db.CheckURL(settings.DatabaseURL); err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return settings, nil
 }
 
 // isServe reports whether the arguments are those of the server, whose errors are for its log.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,12 +26,9 @@ func (r redacted) Unwrap() error { return r.error }
 // parser and the settings quote what is wrong.
 func withoutURLs(err error, model *kong.Application) error {
 	text := err.Error()
-	for _, given := range givenValues(model) {
-		if !strings.Contains(given, "@") {
-			continue
-		}
-		quoted := strconv.Quote(given)
-		for _, form := range []string{given, quoted[1 : len(quoted)-1]} {
+	for _, secret := range mayBeSecret(model) {
+		quoted := strconv.Quote(secret)
+		for _, form := range []string{secret, quoted[1 : len(quoted)-1]} {
 			text = strings.ReplaceAll(text, form, hidden)
 		}
 	}
@@ -40,11 +38,22 @@ func withoutURLs(err error, model *kong.Application) error {
 	return redacted{err, strings.Join(strings.Fields(text), " ")}
 }
 
-// givenValues returns the arguments and the values of settings, as a whole and the entries of lists.
-func givenValues(model *kong.Application) (values []string) {
+// minSecret is the length of the shortest part of a value that is hidden.
+const minSecret = 4
+
+// mayBeSecret returns the arguments and the values of settings that have an @ after a colon, which may end a password, and
+// their parts, since some are lists. Longer ones come first.
+func mayBeSecret(model *kong.Application) (values []string) {
 	add := func(value string) {
+		if !strings.Contains(value, "@") || !strings.Contains(value, ":") {
+			return
+		}
 		values = append(values, value)
-		values = append(values, strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })...)
+		for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if len(part) >= minSecret {
+				values = append(values, part)
+			}
+		}
 	}
 	for _, arg := range os.Args[1:] {
 		add(arg)
@@ -57,5 +66,6 @@ func givenValues(model *kong.Application) (values []string) {
 			add(os.Getenv(name))
 		}
 	}
+	slices.SortFunc(values, func(x, y string) int { return len(y) - len(x) })
 	return values
 }

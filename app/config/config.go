@@ -171,6 +171,7 @@ type Settings struct {
 	Logo          []byte
 	Contact       Link     // of OPERATOR_CONTACT; its URL is "" for a text
 	Links         []Link   // of SITE_LINKS
+	DatabaseURL   string   // of DATABASE_URL or DATABASE_URL_FILE
 	SecretKeys    []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
 }
 
