@@ -25,7 +25,7 @@ type userCmd struct {
 	Activity userActivityCmd `cmd:"" help:"List somebody's recent sign-ins, failures and sign-outs, newest first."`
 	Group    userGroupCmd    `cmd:"" help:"Groups, for ACCESS: add, remove."`
 	Name     userNameCmd     `cmd:"" help:"Set or remove somebody's name."`
-	Address  userAddressCmd  `cmd:"" help:"Set somebody's email address, which counts as verified. They stay signed in."`
+	Address  userAddressCmd  `cmd:"" help:"Set somebody's email address, which apps may trust. They stay signed in."`
 	Username userUsernameCmd `cmd:"" help:"Set or remove somebody's username."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password, from a prompt or from standard input, and end the person's sessions."`
 }
@@ -167,8 +167,8 @@ type userNameCmd struct {
 
 // Run sets the name of an account.
 func (cmd *userNameCmd) Run(ctx context.Context, settings *config.Settings) error {
-	name := strings.TrimSpace(cmd.Name)
-	if err := authn.CheckName(name); err != nil {
+	name := models.NormalizeName(cmd.Name)
+	if err := models.CheckName(name); err != nil {
 		return err
 	}
 	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {

@@ -326,7 +326,7 @@ func TestNameAndAddressOfAnAccount(t *testing.T) {
 	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "COUNTESS@example.com"), "countess@example.com already has an account")
 	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "countess"), "isn't an email address")
 	require.Contains(t, m.Refuse("", "user", "name", "bob@example.com", "Bob\x1b[2J"), "can't be shown")
-	require.Equal(t, "bob@example.com is bob@example.com now.\n", m.Do("", "user", "address", "bob@example.com", "bob@example.com"), "which counts as verified")
+	require.Equal(t, "bob@example.com is bob@example.com now.\n", m.Do("", "user", "address", "bob@example.com", "bob@example.com"), "as set by the operator")
 	require.Equal(t, "countess@example.com has no name.\n", m.Do("", "user", "name", "countess@example.com"))
 }
 

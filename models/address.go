@@ -11,9 +11,9 @@ import (
 	"latchkey/db"
 )
 
-// SetAddress changes a person's primary address, for an operator: whom operators give an address is taken to
-// have it, so it counts as verified. Sessions go on. It returns ErrTaken if another account has the address, and
-// ErrNotFound if there is no such person.
+// SetAddress changes a person's primary address, for an operator: it is trusted as SetByOperator. Sessions go on.
+// It returns ErrTaken if another account has the address or one that looks the same, and ErrNotFound if there is
+// no such person.
 func (s Identities) SetAddress(ctx context.Context, id uuid.UUID, email string) error {
 	email, now := NormalizeEmail(email), s.now()
 	addressID, err := uuid.NewV4()
@@ -21,10 +21,11 @@ func (s Identities) SetAddress(ctx context.Context, id uuid.UUID, email string) 
 		return fmt.Errorf("set the address of identity %s: %w", id, err)
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		if err := checkFree(ctx, tx, id, email); err != nil {
+		address := Address{ID: addressID, IdentityID: id, Value: email, Skeleton: skeleton(email), Primary: true, CreatedAt: now}
+		if err := s.checkFree(ctx, tx, Identity{ID: id}, address); err != nil {
 			return err
 		}
-		n, err := gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).Set(set("email", email), set("updated_at", now)).Update(ctx)
+		n, err := gorm.G[Identity](tx.DB).Where("id = ? AND "+there, id).Set(set("email", email), set("email_trust", SetByOperator), set("updated_at", now)).Update(ctx)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}
@@ -36,7 +37,6 @@ func (s Identities) SetAddress(ctx context.Context, id uuid.UUID, email string) 
 			return err
 		}
 		result := gorm.WithResult()
-		address := Address{ID: addressID, IdentityID: id, Value: email, VerifiedAt: &now, Primary: true, CreatedAt: now}
 		err = gorm.G[Address](tx.DB, result, clause.OnConflict{DoNothing: true}).Create(ctx, &address)
 		if err == nil && result.RowsAffected == 0 {
 			err = ErrTaken
@@ -47,16 +47,4 @@ func (s Identities) SetAddress(ctx context.Context, id uuid.UUID, email string) 
 		return fmt.Errorf("set the address of identity %s: %w", id, err)
 	}
 	return nil
-}
-
-// checkFree returns ErrTaken if somebody else has an address.
-func checkFree(ctx context.Context, tx *db.Tx, id uuid.UUID, email string) error {
-	n, err := gorm.G[Identity](tx.DB).Where("email = ? AND id <> ?", email, id).Count(ctx, "id")
-	if err == nil && n == 0 {
-		n, err = gorm.G[Address](tx.DB).Where("value = ? AND identity_id <> ?", email, id).Count(ctx, "id")
-	}
-	if err == nil && n > 0 {
-		err = ErrTaken
-	}
-	return err
 }
