@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/assets"
+	"latchkey/app/audit"
 	"latchkey/app/authn"
 	"latchkey/app/config"
 	"latchkey/app/health"
@@ -80,9 +81,10 @@ func New(ctx context.Context, settings *config.Settings, database *db.DB, option
 	if err := a.observe(database); err != nil {
 		return nil, err
 	}
-	a.store.OnEnd(func(ended models.Ended) {
-		for reason, n := range ended {
-			a.metrics.SessionsEnded(string(reason), n)
+	a.store.OnEnd(func(ctx context.Context, ended models.Ended) {
+		for _, session := range ended {
+			a.metrics.SessionsEnded(string(session.EndReason), 1)
+			site.Audit.Write(ctx, audit.Ended(ctx, session))
 		}
 		a.live.Wake()
 		a.outbox.Wake()

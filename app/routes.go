@@ -81,7 +81,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 	if site.Traces != nil {
 		engine.Use(site.WithTrace)
 	}
-	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithCORS())
+	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithOrigin, site.WithCORS())
 	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
 	engine.NoRoute(byCookie, site.NotFound)
 	engine.NoMethod(byCookie, site.MethodNotAllowed)

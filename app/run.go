@@ -20,6 +20,8 @@ const (
 	expireEvery = 2 * time.Second
 	// sweepEvery is the interval of looking for sweeps that other processes have left.
 	sweepEvery = 500 * time.Millisecond
+	// relayEvery is the interval of looking for security events that commands have left.
+	relayEvery = time.Second
 	// watchEvery is the interval of checking that the database responds.
 	watchEvery = time.Second
 )
@@ -33,6 +35,7 @@ func (a *App) Run(ctx context.Context) {
 	running.Go(func() { background.Every(ctx, a.upkeep.keep.Every, a.upkeep.prune) })
 	running.Go(func() { a.upkeep.expire(ctx) })
 	running.Go(func() { a.upkeep.sweep(ctx) })
+	running.Go(func() { a.upkeep.relay(ctx) })
 	running.Go(func() { a.watch(ctx) })
 	running.Go(func() { a.outbox.Run(ctx) })
 	running.Go(func() { a.site.Ring.Run(ctx, a.site.Log) })

@@ -72,6 +72,14 @@ func (u *upkeep) sweep(ctx context.Context) {
 	}
 }
 
+// relay logs the security events that commands leave, until ctx is done.
+func (u *upkeep) relay(ctx context.Context) {
+	failing := outage.New(u.site.Log, "logging the security events of commands")
+	background.Every(ctx, relayEvery, func(ctx context.Context) {
+		failing.Report(ctx, u.site.Audit.Relay(ctx, u.store.SecurityEvents))
+	})
+}
+
 // prune removes what has been kept long enough.
 func (u *upkeep) prune(ctx context.Context) {
 	now, retention := u.site.Now(), u.site.SessionRetention

@@ -43,6 +43,7 @@ func (cmd *appAddCmd) Run(ctx context.Context, settings *config.Settings) error 
 		if err != nil {
 			return err
 		}
+		actOnApp(ctx, cmd.Name)
 		fmt.Printf("%s will be notified of every session that ends. Try it: latchkey app test %s\n", cmd.Name, cmd.Name)
 		return nil
 	})

@@ -66,7 +66,7 @@ func Main(options app.Options) {
 	options.Log = newLogger(os.Stderr, c.LogLevel)
 	slog.SetDefault(options.Log)
 	if err == nil {
-		command.BindTo(signalContext(), (*context.Context)(nil))
+		command.BindTo(withAct(signalContext(), command), (*context.Context)(nil))
 		err = command.Run(settings, options)
 	}
 	if err != nil && isServe(os.Args[1:]) && !isTerminal(os.Stderr) {

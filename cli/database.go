@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"latchkey/app/config"
 	"latchkey/db"
@@ -22,12 +21,13 @@ func withDatabaseAt(ctx context.Context, setting, url string, open func(context.
 	if err != nil {
 		return fmt.Errorf("%s: %w", setting, err)
 	}
-	return errors.Join(do(database), database.Close())
+	err = do(database)
+	return errors.Join(err, recordAct(ctx, database, err), database.Close())
 }
 
 // withStore calls do with what is stored in the database of DATABASE_URL, which must exist.
 func withStore(ctx context.Context, settings *config.Settings, do func(*models.Store) error) error {
-	return withDatabase(ctx, settings, db.OpenExisting, func(database *db.DB) error { return do(models.New(database, time.Now)) })
+	return withDatabase(ctx, settings, db.OpenExisting, func(database *db.DB) error { return do(newStore(database)) })
 }
 
 // withIdentity is withStore with the account of an address.
@@ -40,6 +40,7 @@ func withIdentity(ctx context.Context, settings *config.Settings, address string
 		if err != nil {
 			return err
 		}
+		actOn(ctx, identity)
 		return do(store, identity)
 	})
 }
@@ -54,6 +55,7 @@ func withApp(ctx context.Context, settings *config.Settings, name string, do fun
 		if err != nil {
 			return err
 		}
+		actOnApp(ctx, found.Name)
 		return do(store, found)
 	})
 }

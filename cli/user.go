@@ -47,7 +47,7 @@ func (cmd *userAddCmd) Run(ctx context.Context, settings *config.Settings) error
 		return err
 	}
 	return withDatabase(ctx, settings, db.Open, func(database *db.DB) error {
-		identity, err := newService(settings, models.New(database, time.Now)).CreateAccount(ctx, account)
+		identity, err := newService(settings, newStore(database)).CreateAccount(ctx, account)
 		switch {
 		case errors.Is(err, models.ErrTaken):
 			return fmt.Errorf("%s already has an account, or looks like an address that has one", cmd.Address)
@@ -56,6 +56,7 @@ func (cmd *userAddCmd) Run(ctx context.Context, settings *config.Settings) error
 		case err != nil:
 			return err
 		}
+		actOn(ctx, identity)
 		fmt.Printf("%s can sign in now.\n", identity.Email)
 		return nil
 	})

@@ -143,4 +143,5 @@ var migrations = []*gormigrate.Migration{
 	identityMigration,
 	endingMigration,
 	namesMigration,
+	eventsMigration,
 }

@@ -47,6 +47,7 @@ var tablesToCopy = []tableCopy{
 	copies[Session]("sessions"), copies[Sweep]("sweeps"), copies[Failure]("failures"), copies[End]("ends"),
 	copies[App]("apps"), copies[Delivery]("deliveries"), copies[Attempt]("attempts"),
 	copies[SigningKey]("signing_keys"), copies[Secret]("secrets"), copies[SingleUseValue]("single_use_values"),
+	copies[SecurityEvent]("security_events"),
 }
 
 // Copy copies the whole contents of one database to another, which may be of the other kind. It copies a

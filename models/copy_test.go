@@ -35,6 +35,7 @@ func TestCopyLosesNothing(t *testing.T) {
 	require.NoError(t, w.Activities.RecordFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7"}))
 	_, err := w.Attempts.Take(t.Context(), models.Limit{Key: "x", Free: 5, Most: time.Minute})
 	require.NoError(t, err)
+	require.NoError(t, w.SecurityEvents.Add(t.Context(), []string{`{"event":"operator_act"}`}))
 	w.addKeys("key", "logout")
 	keys, err := w.Keys(t.Context())
 	require.NoError(t, err)

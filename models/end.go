@@ -33,8 +33,18 @@ func Reasons() []Reason {
 		EndedByOperator, EndedByDeletion, EndedByLimit, Expired}
 }
 
-// Ended counts the sessions that one transaction marked as ended, by reason.
-type Ended map[Reason]int
+// Ended are the sessions that one transaction marked as ended. Only ID, IdentityID and EndReason are set.
+type Ended []Session
+
+// By returns how many have ended for a reason.
+func (e Ended) By(why Reason) (n int) {
+	for i := range e {
+		if e[i].EndReason == why {
+			n++
+		}
+	}
+	return n
+}
 
 // End ends the session for the given reason. It is safe to call twice: the first reason stands.
 // It returns ErrNotFound if there never was such a session.
@@ -141,7 +151,7 @@ func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
 			now := s.now()
 			return end(ctx, tx, now, Expired, "id IN (SELECT id FROM sessions WHERE "+due+" LIMIT ?) AND expires_at <= ?", now, limit, now)
 		})
-		n = ended[Expired]
+		n = ended.By(Expired)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("end expired sessions: %w", err)
@@ -151,7 +161,7 @@ func (s Sessions) Expire(ctx context.Context, limit int) (int, error) {
 
 func (s Sessions) end(ctx context.Context, why Reason, which string, args ...any) (int, error) {
 	ended, err := s.ending(ctx, func(tx *db.Tx) (Ended, error) { return end(ctx, tx, s.now(), why, which, args...) })
-	return ended[why], err
+	return ended.By(why), err
 }
 
 // end marks the sessions that match which as ended. It must run in a transaction of ending. It marks expired
@@ -174,7 +184,7 @@ func markEnded(ctx context.Context, tx *db.Tx, at time.Time, why Reason, which s
 	return sessions, err
 }
 
-// notifyOf leaves notices of sessions that have been marked, for streams and apps, and counts the sessions.
+// notifyOf leaves notices of sessions that have been marked, for streams and apps, and returns the sessions.
 func notifyOf(ctx context.Context, tx *db.Tx, now time.Time, sessions []Session) (Ended, error) {
 	if len(sessions) == 0 {
 		return nil, nil
@@ -182,11 +192,7 @@ func notifyOf(ctx context.Context, tx *db.Tx, now time.Time, sessions []Session)
 	if err := recordEnds(ctx, tx, now, sessions); err != nil {
 		return nil, err
 	}
-	ended := Ended{}
-	for i := range sessions {
-		ended[sessions[i].EndReason]++
-	}
-	return ended, queueDeliveries(ctx, tx, now, sessions)
+	return sessions, queueDeliveries(ctx, tx, now, sessions)
 }
 
 // End is the notice of a session's end, for streams that wait for it. It is kept for a short time.

@@ -35,22 +35,24 @@ type Store struct {
 	Attempts    Attempts
 	Secrets     Secrets
 	SingleUse   SingleUse
-	onEnd       *func(Ended)
-	onSweep     *func()
+	// SecurityEvents holds what commands leave for a server to log.
+	SecurityEvents SecurityEvents
+	onEnd          *func(context.Context, Ended)
+	onSweep        *func()
 }
 
 // New returns the store on a database. now is the clock. Times are stored in UTC and truncated to
 // microseconds, which every database supports.
 func New(d *db.DB, now func() time.Time) *Store {
 	clock := func() time.Time { return now().UTC().Truncate(time.Microsecond) }
-	t := table{db: d, now: clock, onEnd: new(func(Ended)), onSweep: new(func())}
+	t := table{db: d, now: clock, onEnd: new(func(context.Context, Ended)), onSweep: new(func())}
 	return &Store{Identities: Identities{t}, Credentials: Credentials{t}, Activities: Activities{t}, Sessions: Sessions{t}, Ends: Ends{t}, Apps: Apps{t}, Deliveries: Deliveries{t},
-		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, SingleUse: SingleUse{t}, onEnd: t.onEnd, onSweep: t.onSweep}
+		SigningKeys: SigningKeys{t}, Attempts: Attempts{t}, Secrets: Secrets{t}, SingleUse: SingleUse{t}, SecurityEvents: SecurityEvents{t}, onEnd: t.onEnd, onSweep: t.onSweep}
 }
 
 // OnEnd sets a function to call after each commit in which this process marked sessions as ended. Set it
 // before the store is used.
-func (s *Store) OnEnd(do func(Ended)) { *s.onEnd = do }
+func (s *Store) OnEnd(do func(context.Context, Ended)) { *s.onEnd = do }
 
 // OnSweep sets a function to call when this process has ended more sessions than it has marked. Sweep should
 // then be called until it returns 0. Set it before the store is used.
@@ -61,7 +63,7 @@ type table struct {
 	db  *db.DB
 	now func() time.Time
 	// onEnd points to the function set by Store.OnEnd, or to nil.
-	onEnd *func(Ended)
+	onEnd *func(context.Context, Ended)
 	// onSweep is the same for Store.OnSweep.
 	onSweep *func()
 }
@@ -87,7 +89,7 @@ func (t table) ending(ctx context.Context, do func(tx *db.Tx) (Ended, error)) (e
 	}
 	t.db.Notify(ctx, endsChannel)
 	if *t.onEnd != nil {
-		(*t.onEnd)(ended)
+		(*t.onEnd)(ctx, ended)
 	}
 	return ended, nil
 }

@@ -149,7 +149,7 @@ func (s Sessions) EndOlder(ctx context.Context, receipt string) (newReceipt stri
 			return nil, err
 		}
 		newReceipt, err = issueReceipt(ctx, tx, now, receiptPayload{Session: used.Session.ID, Identity: used.Session.IdentityID, At: used.At, Number: used.number,
-			Everywhere: true, Ended: older + kept[EndedByPerson]})
+			Everywhere: true, Ended: older + kept.By(EndedByPerson)})
 		return kept, err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -195,7 +196,7 @@ func TestFewSessionsAreSweptBeforeTheAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			var told []models.Ended
-			w.OnEnd(func(ended models.Ended) { told = append(told, ended) })
+			w.OnEnd(func(_ context.Context, ended models.Ended) { told = append(told, ended) })
 			w.OnSweep(func() { t.Error("nothing is left to do") })
 			busy := w.person("busy@example.com")
 			w.many(busy, 1000)
@@ -220,7 +221,7 @@ func TestFewSessionsAreSweptBeforeTheAnswer(t *testing.T) {
 			}
 			n := 0
 			for _, ended := range told {
-				n += ended[way.reason]
+				n += ended.By(way.reason)
 			}
 			if way.reason == models.EndedByPerson || way.reason == models.EndedByPasswordChange {
 				require.Equal(t, 50, n)

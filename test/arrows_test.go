@@ -122,7 +122,7 @@ func TestArrowsPointDownwards(t *testing.T) {
 		require.Empty(t, ours(all[leaf].Imports), "%s stands alone", leaf)
 	}
 	for _, name := range []string{"app/authn", "app/keys", "app/config", "app/activity", "app/outbox", "models", "db",
-		"app/password", "app/returnto", "app/backchannel", "app/metrics", "app/tracing", "app/access", "app/outage", "app/background", "app/route", "app/clientaddr"} {
+		"app/audit", "app/password", "app/returnto", "app/backchannel", "app/metrics", "app/tracing", "app/access", "app/outage", "app/background", "app/route", "app/clientaddr"} {
 		require.Contains(t, all, name)
 		require.Empty(t, anyBelow(all[name].Deps, ginNames...), "%s needs no HTTP framework", name)
 	}

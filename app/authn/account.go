@@ -7,6 +7,10 @@ import (
 	"net/mail"
 	"strings"
 
+	"github.com/gofrs/uuid/v5"
+
+	"latchkey/app/audit"
+	"latchkey/app/clientaddr"
 	"latchkey/app/config"
 	"latchkey/app/password"
 	"latchkey/models"
@@ -80,10 +84,20 @@ func (s *Service) Check(account NewAccount) error {
 // token it only succeeds if it is the first account. It returns models.ErrTaken, models.ErrUsernameTaken or
 // models.ErrNotFirst.
 func (s *Service) Register(ctx context.Context, client Client, account NewAccount, setupToken string, options Options) (*Started, error) {
+	started, err := s.register(ctx, client, account, setupToken, options)
+	person := uuid.Nil
+	if started != nil {
+		person = started.Session.IdentityID
+	}
+	s.record(ctx, audit.Registration, person, started.id(), err)
+	return started, err
+}
+
+func (s *Service) register(ctx context.Context, client Client, account NewAccount, setupToken string, options Options) (*Started, error) {
 	if err := s.throttleRegistration(ctx, client); err != nil {
 		return nil, err
 	}
-	turn := password.Turn{Kind: "new account", Network: siteOf(client.IP), Account: models.NormalizeEmail(account.Email)}
+	turn := password.Turn{Kind: "new account", Network: clientaddr.Site(client.IP), Account: models.NormalizeEmail(account.Email)}
 	identity, credential, err := s.create(password.WithTurn(ctx, turn), account, setupToken)
 	if err != nil {
 		return nil, err

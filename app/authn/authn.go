@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/uuid/v5"
 	"golang.org/x/time/rate"
 
+	"latchkey/app/audit"
 	"latchkey/app/background"
 	"latchkey/app/config"
 	"latchkey/app/metrics"
@@ -30,6 +31,7 @@ type Service struct {
 	writes   *background.Queue
 	metrics  *metrics.Metrics
 	log      *slog.Logger
+	audit    audit.Log
 	now      func() time.Time
 	queues   queues
 	rights   rights
@@ -40,7 +42,7 @@ type Service struct {
 func New(settings *config.Settings, store *models.Store, writes *background.Queue, log *slog.Logger, now func() time.Time) *Service {
 	return &Service{settings: settings, store: store, hasher: password.NewHasher(settings.PasswordParams()),
 		rules:  password.Rules{MinLength: settings.PasswordMinLength, SiteName: settings.SiteName},
-		writes: writes, log: log, now: now, queues: queues{bySource: map[string]*queue{}}, rights: rights{byAccount: map[uuid.UUID]*rate.Limiter{}}}
+		writes: writes, log: log, audit: audit.New(log), now: now, queues: queues{bySource: map[string]*queue{}}, rights: rights{byAccount: map[uuid.UUID]*rate.Limiter{}}}
 }
 
 // Observe sets the metrics that count sign-ins. Call it before the Service is used.
@@ -67,16 +69,17 @@ var (
 // the same time, and returns the same error, as a wrong password. It returns ErrCredentials, ErrDisabled,
 // password.ErrBusy or a *ThrottledError.
 func (s *Service) SignIn(ctx context.Context, client Client, login, pass string, options Options) (*Started, error) {
-	started, err := s.signIn(ctx, client, login, pass, options)
+	identity, credential, err := s.find(ctx, login)
+	var started *Started
+	if err == nil {
+		started, err = s.signIn(ctx, client, login, identity, credential, pass, options)
+	}
 	s.metrics.SignIn(result(err))
+	s.record(ctx, audit.SignIn, identity.ID, started.id(), err)
 	return started, err
 }
 
-func (s *Service) signIn(ctx context.Context, client Client, login, pass string, options Options) (*Started, error) {
-	identity, credential, err := s.find(ctx, login)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) signIn(ctx context.Context, client Client, login string, identity models.Identity, credential models.Credential, pass string, options Options) (*Started, error) {
 	proof, err := s.verify(ctx, client, login, identity, credential, pass)
 	if err != nil {
 		return nil, err
@@ -197,6 +200,12 @@ func (s *Service) startOrConfirm(ctx context.Context, client Client, identity mo
 // Confirm verifies the password of somebody who is signed in, and gives their session a new token. It
 // returns models.ErrNotFound if the session has ended in the meantime.
 func (s *Service) Confirm(ctx context.Context, client Client, session *models.Session, pass string) (*models.Session, error) {
+	confirmed, err := s.confirm(ctx, client, session, pass)
+	s.record(ctx, audit.Confirmation, session.IdentityID, session.ID, err)
+	return confirmed, err
+}
+
+func (s *Service) confirm(ctx context.Context, client Client, session *models.Session, pass string) (*models.Session, error) {
 	proof, err := s.prove(ctx, client, session.Identity, pass)
 	if err != nil {
 		return nil, err
@@ -221,6 +230,12 @@ func (s *Service) prove(ctx context.Context, client Client, identity *models.Ide
 // and confirms their session; endOthers ends all others. It returns ErrCredentials if the old one is
 // wrong, and models.ErrNotFound if the session has ended in the meantime.
 func (s *Service) ChangePassword(ctx context.Context, client Client, session *models.Session, old, pass string, endOthers bool) (*Started, error) {
+	started, err := s.changePassword(ctx, client, session, old, pass, endOthers)
+	s.record(ctx, audit.PasswordChanged, session.IdentityID, session.ID, err)
+	return started, err
+}
+
+func (s *Service) changePassword(ctx context.Context, client Client, session *models.Session, old, pass string, endOthers bool) (*Started, error) {
 	proof, err := s.prove(ctx, client, session.Identity, old)
 	if err != nil {
 		return nil, err

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
 	"golang.org/x/time/rate"
 
+	"latchkey/app/clientaddr"
 	"latchkey/app/password"
 	"latchkey/models"
 )
@@ -57,8 +57,8 @@ func (s *Service) throttled(ctx context.Context, client Client, email string, cr
 	if wait := s.rights.wait(credential.IdentityID, s.now()); wait > 0 {
 		return false, &ThrottledError{tooManyRight, wait}
 	}
-	network, account := "network:"+networkOf(client.IP), "account:"+models.NormalizeEmail(email)
-	source := models.Limit{Key: siteOf(client.IP) + " " + account, Free: freePerSource, Most: maxWait}
+	network, account := "network:"+clientaddr.Network(client.IP), "account:"+models.NormalizeEmail(email)
+	source := models.Limit{Key: clientaddr.Site(client.IP) + " " + account, Free: freePerSource, Most: maxWait}
 	others := []models.Limit{
 		{Key: network, Free: freePerNetwork, Most: maxWait},
 		{Key: account, Free: freePerAccount, Most: maxSlowWait, Slows: firstSlowWait},
@@ -157,7 +157,7 @@ func (s *Service) withTurn(ctx context.Context, client Client, email string, cre
 	if client.Device.knows(credential, s.now()) {
 		kind = "known browser"
 	}
-	return password.WithTurn(ctx, password.Turn{Kind: kind, Network: siteOf(client.IP), Account: models.NormalizeEmail(email)})
+	return password.WithTurn(ctx, password.Turn{Kind: kind, Network: clientaddr.Site(client.IP), Account: models.NormalizeEmail(email)})
 }
 
 // compare compares a password with a hash, which is empty if there is no account.
@@ -170,7 +170,7 @@ func (s *Service) compare(ctx context.Context, pass, hash string) (ok, stale boo
 
 // throttleRegistration counts an account that is about to be created.
 func (s *Service) throttleRegistration(ctx context.Context, client Client) error {
-	wait, err := s.store.Attempts.Take(ctx, models.Limit{Key: "registration:" + networkOf(client.IP), Free: freeAccounts, Most: maxWait})
+	wait, err := s.store.Attempts.Take(ctx, models.Limit{Key: "registration:" + clientaddr.Network(client.IP), Free: freeAccounts, Most: maxWait})
 	if err == nil && wait > 0 {
 		err = &ThrottledError{"Too many accounts have been created from your network.", wait}
 	}
@@ -218,26 +218,6 @@ func (q *queues) enter(ctx context.Context, source string) (leave func(), err er
 	}
 	release()
 	return nil, err
-}
-
-// networkOf returns what stands for an address: itself, or for IPv6 its /64, which is the smallest
-// prefix that a site gets (RFC 6177).
-func networkOf(ip string) string { return prefixOf(ip, 64) }
-
-// siteOf is networkOf with the /48, the largest prefix that a site gets: an attacker who has one can't start
-// afresh from each of its 65,536 networks.
-func siteOf(ip string) string { return prefixOf(ip, 48) }
-
-func prefixOf(ip string, bits int) string {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ip
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() {
-		return addr.String()
-	}
-	return netip.PrefixFrom(addr, bits).Masked().String()
 }
 
 // inWords formats a wait for a person.

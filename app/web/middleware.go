@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/uuid/v5"
 
+	"latchkey/app/audit"
 	"latchkey/app/route"
 )
 
@@ -187,6 +188,16 @@ func (s *Site) WithTimeout(c *gin.Context) {
 	ctx, cancel := context.WithTimeoutCause(c.Request.Context(), limit, errTimedOut)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+}
+
+// WithOrigin has security events say where a request comes from. Requests that only read a row cause none.
+func (s *Site) WithOrigin(c *gin.Context) {
+	if r := s.route(c); r == nil || r.Timeout == route.NoTimeout {
+		return
+	}
+	origin := audit.Origin{Client: s.ClientIP(c.Request), Request: RequestID(c)}
+	c.Request = c.Request.WithContext(audit.WithOrigin(c.Request.Context(), origin))
 	c.Next()
 }
 

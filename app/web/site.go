@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/uuid/v5"
 
+	"latchkey/app/audit"
 	"latchkey/app/background"
 	"latchkey/app/config"
 	"latchkey/app/keys"
@@ -31,6 +32,7 @@ type Site struct {
 	*keys.Ring
 
 	Log    *slog.Logger
+	Audit  audit.Log // security events
 	Now    func() time.Time
 	Traces *tracing.Tracer // nil for none
 	// Writes runs the writes that no response waits for.
@@ -55,7 +57,7 @@ type Site struct {
 
 // New returns a Site. page is what every page shows.
 func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page views.Page, log *slog.Logger, now func() time.Time, traces *tracing.Tracer) (*Site, error) {
-	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Now: now, Traces: traces, BodyTimeout: bodyTimeout,
+	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Audit: audit.New(log), Now: now, Traces: traces, BodyTimeout: bodyTimeout,
 		Writes: background.NewQueue(log), Uses: background.NewUses[uuid.UUID](log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
 		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", "")}

@@ -1,0 +1,47 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gofrs/uuid/v5"
+
+	"latchkey/app/audit"
+	"latchkey/models"
+)
+
+// record writes a security event about a person and a session; uuid.Nil for none. What the client isn't to blame
+// for, such as a busy server, is no security event.
+func (s *Service) record(ctx context.Context, event audit.Event, person, session uuid.UUID, err error) {
+	if how := outcome(err); how != "" {
+		s.audit.Write(ctx, audit.Entry{Event: event, Outcome: how, Identity: person, Session: session})
+	}
+}
+
+// id returns the id of the session that has been started, uuid.Nil for none.
+func (s *Started) id() uuid.UUID {
+	if s == nil {
+		return uuid.Nil
+	}
+	return s.Session.ID
+}
+
+// outcome returns "" for an error that is no security event.
+func outcome(err error) audit.Outcome {
+	var throttled *ThrottledError
+	switch {
+	case err == nil:
+		return audit.OK
+	case errors.Is(err, ErrCredentials):
+		return audit.Wrong
+	case errors.Is(err, ErrDisabled):
+		return audit.Disabled
+	case errors.As(err, &throttled):
+		return audit.Throttled
+	case errors.Is(err, models.ErrTaken), errors.Is(err, models.ErrUsernameTaken):
+		return audit.Taken
+	case errors.Is(err, models.ErrNotFirst):
+		return audit.Refused
+	}
+	return ""
+}
