@@ -3,6 +3,7 @@ package app_test
 import (
 	"html"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -69,6 +70,7 @@ func TestDocsPageIsWellMade(t *testing.T) {
 	require.NotRegexp(t, `(src|href)="(https?:)?//`, page, "nothing comes from another host")
 	require.NotContains(t, page, "`", "all code is marked up")
 	require.NotContains(t, page, "**")
+	require.NoError(t, checkQuotes(page))
 
 	var ids []string
 	for _, found := range regexp.MustCompile(`<(?:section|article|h\d|dt) id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
@@ -84,6 +86,39 @@ func TestDocsPageIsWellMade(t *testing.T) {
 		require.NoError(t, err)
 		require.LessOrEqual(t, next, level+1, "a heading skips a level")
 		level = next
+	}
+}
+
+// An example that doesn't work is worse than none.
+func TestDocsHaveAnExampleOfEachRequest(t *testing.T) {
+	spec, err := specified()
+	require.NoError(t, err)
+	page := newSite(t).visitor().open("/auth/docs").body
+	for path, item := range spec.Paths.Map() {
+		for method, operation := range item.Operations() {
+			shown := part(t, page, `<article id="`+operation.OperationID+`">`, `</article>`)
+			example := html.UnescapeString(part(t, shown, `<pre `, `</pre>`))
+			target, err := url.Parse(regexp.MustCompile(`http://localhost:8080[^'"\s]*`).FindString(example))
+			require.NoError(t, err)
+			at, found := spec.operation(method, target.Path)
+			require.Equal(t, operation.OperationID, found.OperationID, "%s %s", method, at)
+			require.Equal(t, path, at)
+			for _, parameter := range operation.Parameters {
+				if parameter.Value.Required && parameter.Value.In == "query" {
+					require.NotEmpty(t, target.Query().Get(parameter.Value.Name), operation.OperationID)
+				}
+			}
+			if operation.RequestBody == nil {
+				continue
+			}
+			body := regexp.MustCompile(`-d '([^']*)'`).FindStringSubmatch(example)
+			require.Len(t, body, 2, operation.OperationID)
+			schema := operation.RequestBody.Value.Content["application/json"].Schema
+			require.NoError(t, spec.matches(schema.Ref, body[1]))
+			if method != http.MethodPost {
+				require.Contains(t, example, "-X "+method)
+			}
+		}
 	}
 }
 

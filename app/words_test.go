@@ -23,6 +23,31 @@ var typed = regexp.MustCompile(`\pL'\pL|"`)
 // checkWords returns what a visitor can't understand on a page, or what is not printed as it should be; nil
 // if there is nothing. Every page that a test meets is looked at.
 func checkWords(status int, page string) error {
+	if status != http.StatusMisdirectedRequest { // which speaks to the administrator
+		if err := eachText(page, func(text string) error {
+			if found := notForVisitors.FindString(text); found != "" {
+				return fmt.Errorf("a page tells visitors about %q: %s", found, text)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return checkQuotes(page)
+}
+
+// checkQuotes returns where a page has the quotes of a typewriter; nil if there are none.
+func checkQuotes(page string) error {
+	return eachText(page, func(text string) error {
+		if found := typed.FindString(text); found != "" {
+			return fmt.Errorf("a page has the quotes of a typewriter (%s): %s", found, text)
+		}
+		return nil
+	})
+}
+
+// eachText calls check for the texts of a page, except for code and what people choose themselves.
+func eachText(page string, check func(string) error) error {
 	tokens, skip := html.NewTokenizer(strings.NewReader(page)), ""
 	for {
 		switch tokens.Next() {
@@ -31,7 +56,7 @@ func checkWords(status int, page string) error {
 		case html.StartTagToken:
 			name, _ := tokens.TagName()
 			switch string(name) {
-			case "script", "code", "bdi": // code, and what people choose themselves
+			case "script", "code", "bdi":
 				skip = string(name)
 			}
 		case html.EndTagToken:
@@ -39,15 +64,11 @@ func checkWords(status int, page string) error {
 				skip = ""
 			}
 		case html.TextToken:
-			text := string(tokens.Text())
 			if skip != "" {
 				continue
 			}
-			if found := notForVisitors.FindString(text); found != "" && status != http.StatusMisdirectedRequest {
-				return fmt.Errorf("a page tells visitors about %q: %s", found, text)
-			}
-			if found := typed.FindString(html.UnescapeString(text)); found != "" {
-				return fmt.Errorf("a page has the quotes of a typewriter (%s): %s", found, text)
+			if err := check(html.UnescapeString(string(tokens.Text()))); err != nil {
+				return err
 			}
 		}
 	}

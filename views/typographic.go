@@ -7,12 +7,14 @@ import (
 
 // typographic returns a text with the quotes and apostrophes of print: "it isn't" becomes “it isn’t”. Texts that
 // pages share with the API have those of a typewriter.
-func typographic(text string) string {
+func typographic(text string) string { return quotes(text, true) }
+
+// quotes is typographic for a part of a text; opens says that a quote at its beginning is an opening one.
+func quotes(text string, opens bool) string {
 	if !strings.ContainsAny(text, `"'`) {
 		return text
 	}
 	var out strings.Builder
-	opens := true // a quote here would be an opening one
 	for _, r := range text {
 		switch {
 		case r == '"' && opens:

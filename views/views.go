@@ -183,6 +183,7 @@ type Link struct{ Text, URL string }
 type DocsPage struct {
 	Page
 	Title, Version, Summary, Text string
+	DocsScript                    string // URL
 
 	Groups     []DocsGroup
 	Everywhere []DocsAnswer // what every endpoint may answer
@@ -205,7 +206,11 @@ type DocsOperation struct {
 	Parameters []DocsField
 	Body       []DocsContent
 	Answers    []DocsAnswer // but those of DocsPage.Everywhere
+	Examples   []DocsExample
 }
+
+// DocsExample is a request as it is written in a language.
+type DocsExample struct{ Name, Code string }
 
 // DocsField is a parameter, or a member of an object.
 type DocsField struct {

@@ -57,12 +57,13 @@ type Handler struct {
 // length (BREACH).
 func New(site *web.Site, files *assets.Files) (*Handler, error) {
 	document := at(site.Base)
-	p, err := readDocs(document)
+	p, err := readDocs(document, cmp.Or(site.BaseOrigin, "http://localhost:8080"))
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
 	p.Page = site.PageData()
 	p.Styles = append(slices.Clone(p.Styles), files.DocsStyle())
+	p.DocsScript = files.DocsScript()
 	var page bytes.Buffer
 	if err := views.Docs(p).Render(context.Background(), &page); err != nil {
 		return nil, fmt.Errorf("show the OpenAPI document: %w", err)
@@ -173,6 +174,7 @@ type apiSchema struct {
 	Type                oneOrMore
 	Description, Format string
 	Const, Default      any
+	Example             any
 	Enum                []any
 	Minimum, Maximum    *int
 	MaxLength           *int
@@ -235,12 +237,12 @@ func find[T any](components ordered[T], ref string) (T, error) {
 
 // Check returns what keeps the page from being made of an OpenAPI document.
 func Check(raw []byte) error {
-	_, err := readDocs(raw)
+	_, err := readDocs(raw, "")
 	return err
 }
 
-// readDocs makes the page of an OpenAPI document.
-func readDocs(raw []byte) (views.DocsPage, error) {
+// readDocs makes the page of an OpenAPI document, with examples for the server at that origin.
+func readDocs(raw []byte, origin string) (views.DocsPage, error) {
 	var doc apiDocument
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return views.DocsPage{}, err
@@ -259,6 +261,9 @@ func readDocs(raw []byte) (views.DocsPage, error) {
 					return p, fmt.Errorf("%s %s: %w", method.name, path.name, err)
 				}
 				operation.Method, operation.Path = strings.ToUpper(method.name), path.name
+				if operation.Examples, err = doc.examples(origin, operation.Method, path.name, method.value); err != nil {
+					return p, fmt.Errorf("%s %s: %w", method.name, path.name, err)
+				}
 				group.Operations = append(group.Operations, operation)
 			}
 		}

@@ -24,12 +24,13 @@ import (
 // Files are the files that pages refer to. Each has a hash of its content in its name, so that
 // browsers may cache it forever.
 type Files struct {
-	base    route.Base
-	files   map[string]File // by name, with the hash
-	page    views.Page      // with the files' URLs
-	docs    string          // URL of the style sheet that only the documentation has
-	session File            // session.js for the pages of apps
-	tag     string          // its entity tag
+	base       route.Base
+	files      map[string]File // by name, with the hash
+	page       views.Page      // with the files' URLs
+	docs       string          // URL of the style sheet that only the documentation has
+	docsScript string          // URL of the script that only the documentation has
+	session    File            // session.js for the pages of apps
+	tag        string          // its entity tag
 }
 
 // File is a file with its compressed form.
@@ -45,7 +46,7 @@ func Load(s *config.Settings) (*Files, error) {
 	for _, link := range s.Links {
 		f.page.Links = append(f.page.Links, views.Link(link))
 	}
-	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "session.js", "latchkey.js", "icon.svg"} {
+	for _, name := range []string{"pico.css", "latchkey.css", "docs.css", "docs.js", "session.js", "latchkey.js", "icon.svg"} {
 		body, err := static.Files.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("read an asset: %w", err)
@@ -68,6 +69,8 @@ func Load(s *config.Settings) (*Files, error) {
 		switch name {
 		case "docs.css":
 			f.docs = url
+		case "docs.js":
+			f.docsScript = url
 		case "session.js":
 			f.page.SessionScript = url
 		case "latchkey.js":
@@ -136,6 +139,9 @@ func hash(body []byte) string {
 
 // Page returns what every page shows, with the URLs of the files.
 func (f *Files) Page() views.Page { return f.page }
+
+// DocsScript returns the URL of the script that only the documentation has.
+func (f *Files) DocsScript() string { return f.docsScript }
 
 // DocsStyle returns the URL of the style sheet that only the documentation has.
 func (f *Files) DocsStyle() string { return f.docs }
