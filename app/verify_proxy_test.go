@@ -421,7 +421,7 @@ func TestAnAppForSomePeople(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, res.status, res.body)
 			require.Contains(t, res.header.Get("Content-Type"), "text/html")
 			if method != "HEAD" {
-				require.Contains(t, res.body, "You are signed in as ada@example.com.")
+				require.Contains(t, res.body, "You are signed in as <bdi>ada@example.com</bdi>.")
 			}
 			res = v.send(method, p.appURL("/x"), "", asJSON)
 			require.Equal(t, http.StatusForbidden, res.status, res.body)
