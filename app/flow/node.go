@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 )
@@ -91,13 +93,16 @@ func Title(field, text string) *Text {
 }
 
 // Invalid is a message about an invalid value.
-func Invalid(text string) Text { return because(idInvalid, text) }
+func Invalid(text string) Text {
+	return Text{ID: idInvalid, Text: text, Type: "error", Context: map[string]any{"reason": text}}
+}
 
-// RefusedPassword is a message that says why a new password is refused.
-func RefusedPassword(text string) Text { return because(idPassword, text) }
-
-func because(id int, text string) Text {
-	return Text{ID: id, Text: text, Type: "error", Context: map[string]any{"reason": text}}
+// RefusedPassword is a message that says why a new password is refused, as a sentence. Clients show the
+// reason after a "because".
+func RefusedPassword(text string) Text {
+	first, size := utf8.DecodeRuneInString(text)
+	reason := string(unicode.ToLower(first)) + strings.TrimSuffix(text[size:], ".")
+	return Text{ID: idPassword, Text: text, Type: "error", Context: map[string]any{"reason": reason}}
 }
 
 // Missing is a message of a node that was left empty.
