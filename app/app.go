@@ -106,6 +106,9 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // readiness check fails, so that load balancers stop sending requests.
 func (a *App) Drain() { a.health.Drain() }
 
+// LimitStreams lowers how many event streams may be open to most.
+func (a *App) LimitStreams(most int) { a.live.Limit(most) }
+
 // Ready returns an error if the database doesn't respond.
 func (a *App) Ready(ctx context.Context) error { return a.health.Ready(ctx) }
 

@@ -26,6 +26,7 @@ import (
 	"latchkey/app"
 	"latchkey/app/config"
 	"latchkey/app/password"
+	"latchkey/app/web"
 	"latchkey/db"
 	"latchkey/models"
 	"latchkey/test/kit"
@@ -132,7 +133,7 @@ func (s *site) start(configure ...func(*config.Config)) {
 	t.Cleanup(s.stop)
 
 	s.server = httptest.NewUnstartedServer(s.app)
-	s.server.Config.MaxHeaderBytes = 1<<20 + 128<<10 // as in main.go
+	s.server.Config.MaxHeaderBytes = web.MaxHeaderBytes // as of the program
 	s.server.Start()
 	t.Cleanup(s.server.Close)
 	s.url = s.server.URL

@@ -11,23 +11,21 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"latchkey/app"
 	"latchkey/app/config"
+	"latchkey/app/connlimit"
 	"latchkey/app/tracing"
+	"latchkey/app/web"
 	"latchkey/db"
 )
 
 type serveCmd struct{}
 
 const (
-	// maxHeaderBytes is more than the app accepts in any header, so that one that is too long gets an
-	// error page; net/http would cut the connection.
-	maxHeaderBytes = 1<<20 + 128<<10
 	// drainTimeout is how long a client that keeps its connection open may take for its next request,
 	// whose answer asks it to close the connection.
 	drainTimeout = time.Second
@@ -85,7 +83,7 @@ func (serveCmd) Run(ctx context.Context, settings *config.Settings, options app.
 		if err != nil {
 			return err
 		}
-		err = serve(ctx, slog.Default(), latchkey, listener, socket != nil, "STATUS=Latchkey is at "+address)
+		err = serve(ctx, slog.Default(), settings, latchkey, listener, socket != nil, "STATUS=Latchkey is at "+address)
 		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		traces.Shutdown(flushing)
@@ -105,13 +103,15 @@ func atSocket(settings *config.Settings, address string) (*config.Settings, erro
 
 // serve answers requests until ctx is done, and then finishes those in progress. The socket of a shared
 // listener stays open in another process: connections that arrive meanwhile wait for the next server.
-func serve(ctx context.Context, log *slog.Logger, latchkey *app.App, listener net.Listener, shared bool, status string) (err error) {
+func serve(ctx context.Context, log *slog.Logger, settings *config.Settings, latchkey *app.App, listener net.Listener, shared bool, status string) (err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { latchkey.Run(background) })
 	running.Go(func() { runWatchdog(background, log, latchkey.Ready) })
 
-	var open atomic.Int64
+	connections, streams := shareDescriptors(maxDescriptors())
+	latchkey.LimitStreams(streams)
+	guard := connlimit.New(connectionLimits(settings, connections))
 	server := &http.Server{
 		Handler: latchkey,
 
@@ -121,9 +121,9 @@ func serve(ctx context.Context, log *slog.Logger, latchkey *app.App, listener ne
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    web.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ConnState:         countConnections(&open),
+		ConnState:         guard.Track,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -138,7 +138,7 @@ func serve(ctx context.Context, log *slog.Logger, latchkey *app.App, listener ne
 			_ = listener.Close() // our copy of it
 			<-failed             // from here on, the server knows all accepted connections
 		}
-		awaitConnections(&open)
+		awaitConnections(guard)
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		err = server.Shutdown(deadline)
 		cancel()
@@ -148,22 +148,10 @@ func serve(ctx context.Context, log *slog.Logger, latchkey *app.App, listener ne
 	return err
 }
 
-// countConnections keeps the number of open connections of a server.
-func countConnections(open *atomic.Int64) func(net.Conn, http.ConnState) {
-	return func(_ net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			open.Add(1)
-		case http.StateClosed, http.StateHijacked:
-			open.Add(-1)
-		}
-	}
-}
-
 // awaitConnections waits up to drainTimeout for clients to close their connections, as answers ask them
 // to by now. Idle connections are closed after that, as HTTP allows at any time.
-func awaitConnections(open *atomic.Int64) {
-	for deadline := time.Now().Add(drainTimeout); open.Load() > 0 && time.Now().Before(deadline); {
+func awaitConnections(guard *connlimit.Guard) {
+	for deadline := time.Now().Add(drainTimeout); guard.Open() > 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -62,11 +62,11 @@ func (h *Handler) Wake() { h.streams.wake() }
 // Streams returns how many streams are open.
 func (h *Handler) Streams() int { return h.streams.openCount() }
 
-// Limit sets how many streams may be open in all.
+// Limit sets how many streams may be open in all, up to 50,000.
 func (h *Handler) Limit(most int) {
 	h.streams.mu.Lock()
 	defer h.streams.mu.Unlock()
-	h.streams.most = most
+	h.streams.most = min(most, maxStreams)
 }
 
 // Following reports whether the ends of sessions are being read, as they are while streams are open.

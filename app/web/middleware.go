@@ -23,6 +23,10 @@ const (
 	maxURLBytes    = 16 << 10
 	maxHeaderBytes = 32 << 10 // of all header fields together
 	maxBodyBytes   = 64 << 10
+
+	// MaxHeaderBytes is for http.Server: what fits in the limits above, and as much again as the separators of many
+	// short fields, so that what is a little too long gets an error page. Beyond it net/http cuts the connection off.
+	MaxHeaderBytes = maxURLBytes + maxHeaderBytes + 16<<10
 )
 
 // RequestID returns the id that WithRequestLog has given the request.

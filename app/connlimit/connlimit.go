@@ -1,0 +1,120 @@
+// Package connlimit bounds the connections of an HTTP server, so that nobody can exhaust its memory and file
+// descriptors with connections that ask for nothing.
+package connlimit
+
+import (
+	"container/list"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+)
+
+// Limits are the bounds.
+type Limits struct {
+	Total int // of all connections
+	// PerClient is for one client: an IPv4 address or an IPv6 network of 64 bits.
+	PerClient int
+	// Exempt reports whether an address has no bound of its own, such as that of a proxy.
+	Exempt func(netip.Addr) bool
+}
+
+// Guard keeps a server's connections within limits: one more closes the connection that has waited longest for a
+// request, or, if all are busy with one, isn't served itself. It counts no hijacked connections. It is safe for
+// concurrent use.
+type Guard struct {
+	limits Limits
+
+	mu       sync.Mutex
+	conns    map[net.Conn]*list.Element
+	waiting  *list.List // of *entry, by the time of their last request; those that have one in progress are among them
+	byClient map[netip.Addr]int
+}
+
+type entry struct {
+	conn   net.Conn
+	client netip.Addr // the zero value if it is exempt
+	busy   bool       // a request is in progress: its header has arrived
+}
+
+// New returns a Guard. Its Track belongs into http.Server.ConnState.
+func New(limits Limits) *Guard {
+	return &Guard{limits: limits, conns: map[net.Conn]*list.Element{}, waiting: list.New(), byClient: map[netip.Addr]int{}}
+}
+
+// Open returns how many connections there are.
+func (g *Guard) Open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
+}
+
+// Track follows the state of a connection: http.Server.ConnState. A connection is new or idle until the whole header
+// of a request has arrived.
+func (g *Guard) Track(conn net.Conn, state http.ConnState) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		g.add(conn)
+	case http.StateActive, http.StateIdle:
+		if found := g.conns[conn]; found != nil { // else it has been closed here
+			found.Value.(*entry).busy = state == http.StateActive
+			g.waiting.MoveToBack(found)
+		}
+	case http.StateClosed, http.StateHijacked:
+		if found := g.conns[conn]; found != nil {
+			g.remove(found)
+		}
+	}
+}
+
+func (g *Guard) add(conn net.Conn) {
+	added := &entry{conn: conn, client: g.clientOf(conn.RemoteAddr())}
+	g.conns[conn] = g.waiting.PushBack(added)
+	if added.client.IsValid() {
+		if g.byClient[added.client]++; g.byClient[added.client] > g.limits.PerClient {
+			g.closeOldest(func(e *entry) bool { return e.client == added.client })
+		}
+	}
+	if len(g.conns) > g.limits.Total {
+		g.closeOldest(func(*entry) bool { return true })
+	}
+}
+
+// closeOldest closes the connection that has waited longest among those that match. There is at least the one that
+// has just been added.
+func (g *Guard) closeOldest(matches func(*entry) bool) {
+	for e := g.waiting.Front(); e != nil; e = e.Next() {
+		if candidate := e.Value.(*entry); !candidate.busy && matches(candidate) {
+			_ = candidate.conn.Close() // the server notices
+			g.remove(e)
+			return
+		}
+	}
+}
+
+func (g *Guard) remove(e *list.Element) {
+	removed := g.waiting.Remove(e).(*entry)
+	delete(g.conns, removed.conn)
+	if removed.client.IsValid() {
+		if g.byClient[removed.client]--; g.byClient[removed.client] == 0 {
+			delete(g.byClient, removed.client)
+		}
+	}
+}
+
+func (g *Guard) clientOf(remote net.Addr) netip.Addr {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if g.limits.Exempt(addr) {
+		return netip.Addr{}
+	}
+	if addr.Is6() {
+		return netip.PrefixFrom(addr, 64).Masked().Addr()
+	}
+	return addr
+}
