@@ -91,8 +91,8 @@ func TestBrokenAndForeignCookiesSignNobodyIn(t *testing.T) {
 		"latchkey_session=" + strings.ToLower(token), "latchkey_session=" + token[1:], "latchkey_session=" + token + "A", "latchkey_session=%20" + token,
 		"latchkey_session=" + strings.Repeat("A", 26), "latchkey_session=" + strings.Repeat("A", 20000), "latchkey_session=\x80\xff", "latchkey_session=' OR 1=1 --",
 		"latchkey_session=" + ada.cookie("latchkey_flow"), "latchkey_session=" + ada.cookie("latchkey_device"), "latchkey_session=" + token + "=",
-		"LATCHKEY_SESSION=" + token, "__Host-latchkey_session=" + token, "latchkey_session =" + token + "x", "latchkey_flow=" + token + "; latchkey_device=" + token,
-		"latchkey_session=x; latchkey_session=" + token, "latchkey_session=" + ended + "; latchkey_session=" + token, strings.Repeat(";", 5000),
+		"LATCHKEY_SESSION=" + token, "latchkey_sessions=" + token, "X-latchkey_session=" + token, "latchkey_session =" + token + "x", "latchkey_flow=" + token + "; latchkey_device=" + token,
+		strings.Repeat(";", 5000),
 	} {
 		v := site.visitor()
 		as := with("Cookie", cookie)
@@ -109,18 +109,44 @@ func TestBrokenAndForeignCookiesSignNobodyIn(t *testing.T) {
 	require.Zero(t, writes())
 	require.True(t, ada.signedIn())
 
-	// RFC 6265 §4.1.1 allows quotes; the first of two is the one that counts.
-	for _, cookie := range []string{`latchkey_session="` + token + `"`, "latchkey_session=" + token + "; latchkey_session=x", "x=y;latchkey_session=" + token} {
+	// RFC 6265 §4.1.1 allows quotes.
+	for _, cookie := range []string{`latchkey_session="` + token + `"`, "x=y;latchkey_session=" + token} {
 		require.Equal(t, http.StatusOK, site.visitor().get("/auth/sessions/whoami", with("Cookie", cookie)).status)
 	}
-	// A token in a header wins over a cookie, good or bad.
-	for _, h := range []header{with("X-Session-Token", "x"), with("X-Session-Token", ended), with("Authorization", "Bearer x"), with("Authorization", "Bearer "), with("Authorization", "bearer "+ended)} {
-		ada.get("/auth/sessions/whoami", h).requireError(http.StatusUnauthorized, "session_inactive")
+}
+
+// An app's own Authorization header, which a proxy passes on with the cookie, signs nobody out.
+func TestTokensHaveAnOrder(t *testing.T) {
+	site := newSite(t)
+	ada, bob := site.signUp("ada@example.com"), site.signUp("bob@example.com")
+	site.register("eve@example.com")
+	ended, eve := bob.cookie("latchkey_session"), site.apiToken("eve@example.com")
+	bob.open(bob.logoutURL())
+	whoami := func(v *visitor, headers ...header) string {
+		t.Helper()
+		res := v.get("/auth/sessions/whoami", headers...)
+		if res.status == http.StatusUnauthorized {
+			return ""
+		}
+		require.Equal(t, http.StatusOK, res.status, res.body)
+		list := v.get("/auth/sessions", headers...)
+		require.Equal(t, http.StatusOK, list.status, list.body)
+		return res.text("identity.traits.email")
 	}
-	for _, h := range []header{with("Authorization", "Basic "+token), with("Authorization", token), with("X-Session-Token", "")} {
-		require.True(t, ada.signedIn())
-		require.Equal(t, http.StatusOK, ada.get("/auth/sessions/whoami", h).status)
+	bearer := func(token string) header { return with("Authorization", "Bearer "+token) }
+	for _, h := range []header{with("X-Session-Token", "x"), with("X-Session-Token", ended)} {
+		require.Empty(t, whoami(ada, h), "X-Session-Token alone counts if it is there")
 	}
+	require.Equal(t, "eve@example.com", whoami(ada, with("X-Session-Token", eve), bearer("x")))
+	for _, h := range []header{bearer("x"), bearer(""), bearer(ended), bearer(eve), bearer(strings.Repeat("A", 26)), with("Authorization", "Basic "+eve),
+		with("Authorization", eve), with("X-Session-Token", "")} {
+		require.Equal(t, "ada@example.com", whoami(ada, h), "then the cookie")
+	}
+	for _, cookie := range []string{"", "latchkey_session=x", "latchkey_session=" + ended, "latchkey_session=" + strings.Repeat("A", 26)} {
+		require.Equal(t, "eve@example.com", whoami(site.visitor(), with("Cookie", cookie), bearer(eve)), "then Authorization")
+	}
+	logout := ada.get("/auth/self-service/logout/browser", bearer("x"))
+	require.Equal(t, http.StatusOK, logout.status, logout.body)
 }
 
 func TestEveryPageHasItsSecurityHeaders(t *testing.T) {

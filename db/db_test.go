@@ -212,7 +212,7 @@ func TestMigrationsAreAppliedOnce(t *testing.T) {
 // Migrations have their own copies of the tables, so they could drift from the models.
 func TestSchemaMatchesModels(t *testing.T) {
 	database := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
-	for _, model := range []any{&models.Identity{}, &models.Address{}, &models.Credential{}, &models.Session{}, &models.Sweep{},
+	for _, model := range []any{&models.Identity{}, &models.Address{}, &models.Credential{}, &models.Session{}, &models.ReplacedToken{}, &models.Sweep{},
 		&models.SingleUseValue{}, &models.Attempt{}, &models.Secret{}} {
 		parsed, err := schema.Parse(model, &sync.Map{}, database.Query(t.Context()).NamingStrategy)
 		require.NoError(t, err)

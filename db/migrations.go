@@ -144,4 +144,5 @@ var migrations = []*gormigrate.Migration{
 	endingMigration,
 	namesMigration,
 	eventsMigration,
+	tokensMigration,
 }

@@ -44,7 +44,7 @@ func copies[T any](name string) tableCopy {
 // tablesToCopy are all tables with data, in the order of their foreign keys.
 var tablesToCopy = []tableCopy{
 	copies[Identity]("identities"), copies[Address]("addresses"), copies[Credential]("credentials"),
-	copies[Session]("sessions"), copies[Sweep]("sweeps"), copies[Failure]("failures"), copies[End]("ends"),
+	copies[Session]("sessions"), copies[ReplacedToken]("replaced_tokens"), copies[Sweep]("sweeps"), copies[Failure]("failures"), copies[End]("ends"),
 	copies[App]("apps"), copies[Delivery]("deliveries"), copies[Attempt]("attempts"),
 	copies[SigningKey]("signing_keys"), copies[Secret]("secrets"), copies[SingleUseValue]("single_use_values"),
 	copies[SecurityEvent]("security_events"),

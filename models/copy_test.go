@@ -26,14 +26,16 @@ func TestCopyLosesNothing(t *testing.T) {
 	w := newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db"))
 	ada := w.person("ada@example.com")
 	require.NoError(t, w.Identities.AddToGroup(t.Context(), ada.ID, "staff"))
-	kept, ended := w.start(ada), w.start(ada)
+	confirmed, err := w.Sessions.Confirm(t.Context(), w.start(ada), w.proof(ada)) // which replaces a token
+	require.NoError(t, err)
+	kept, ended := confirmed, w.start(ada)
 	for range 600 { // more than a batch
 		w.start(ada)
 	}
 	toldOf(t, w, "wiki", 2)
 	require.NoError(t, w.Sessions.End(t.Context(), ended.ID, models.EndedByLogout))
 	require.NoError(t, w.Activities.RecordFailure(t.Context(), models.Failure{IdentityID: ada.ID, LastAt: w.now, IPAddress: "203.0.113.7"}))
-	_, err := w.Attempts.Take(t.Context(), models.Limit{Key: "x", Free: 5, Most: time.Minute})
+	_, err = w.Attempts.Take(t.Context(), models.Limit{Key: "x", Free: 5, Most: time.Minute})
 	require.NoError(t, err)
 	require.NoError(t, w.SecurityEvents.Add(t.Context(), []string{`{"event":"operator_act"}`}))
 	w.addKeys("key", "logout")
@@ -42,7 +44,7 @@ func TestCopyLosesNothing(t *testing.T) {
 	bob := w.person("bob@example.com")
 	w.many(bob, 300) // more than are swept at once
 	signedOut := w.start(ada)
-	receipt, err := w.Sessions.SignOut(t.Context(), &signedOut, true)
+	receipt, err := w.Sessions.SignOut(t.Context(), &signedOut, nil, true)
 	require.NoError(t, err)
 	_, err = w.Sessions.EndAll(t.Context(), bob.ID)
 	require.NoError(t, err)

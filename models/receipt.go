@@ -43,12 +43,14 @@ func issueReceipt(ctx context.Context, tx *db.Tx, now time.Time, payload receipt
 	return issue(ctx, tx, purposeReceipt, stored, now, payload.At.Add(ReceiptLifetime))
 }
 
-// SignOut ends a session for the reason EndedByLogout. It returns the token of a receipt, or "" if
-// withReceipt is false. It is no error if the session has ended already or doesn't exist.
-func (s Sessions) SignOut(ctx context.Context, session *Session, withReceipt bool) (receipt string, err error) {
+// SignOut ends a session, and others that the client had, for the reason EndedByLogout. It returns the token of a
+// receipt for the first, or "" if withReceipt is false. It is no error if a session has ended already or doesn't
+// exist.
+func (s Sessions) SignOut(ctx context.Context, session *Session, others []uuid.UUID, withReceipt bool) (receipt string, err error) {
+	ids := append([]uuid.UUID{session.ID}, others...)
 	_, err = s.ending(ctx, func(tx *db.Tx) (Ended, error) {
 		now := s.now()
-		ended, err := end(ctx, tx, now, EndedByLogout, "id = ?", session.ID)
+		ended, err := end(ctx, tx, now, EndedByLogout, "id IN ?", padded(ids))
 		if err != nil || !withReceipt {
 			return ended, err
 		}
@@ -159,14 +161,14 @@ func (s Sessions) EndOlder(ctx context.Context, receipt string) (newReceipt stri
 	return newReceipt, nil
 }
 
-// EndEverywhere signs a person out of the session they are using, and ends all their others. It returns the
-// token of a receipt that says so, or "" if withReceipt is false.
-func (s Sessions) EndEverywhere(ctx context.Context, session *Session, withReceipt bool) (receipt string, err error) {
+// EndEverywhere signs a person out of the session they are using and of others that the client had, whoever's, and
+// ends all of the person's own. It returns the token of a receipt that says so, or "" if withReceipt is false.
+func (s Sessions) EndEverywhere(ctx context.Context, session *Session, held []uuid.UUID, withReceipt bool) (receipt string, err error) {
 	person := session.IdentityID
 	var others int
 	_, err = s.ending(ctx, func(tx *db.Tx) (Ended, error) {
 		now := s.now()
-		this, err := end(ctx, tx, now, EndedByLogout, "id = ? AND identity_id = ?", session.ID, person)
+		this, err := end(ctx, tx, now, EndedByLogout, "id = ? AND identity_id = ? OR id IN ?", session.ID, person, padded(held))
 		if err != nil {
 			return nil, err
 		}

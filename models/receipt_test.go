@@ -14,7 +14,7 @@ import (
 // signOut signs a session out and returns the token of the receipt.
 func (w *world) signOut(session models.Session) string {
 	w.t.Helper()
-	token, err := w.Sessions.SignOut(w.t.Context(), &session, true)
+	token, err := w.Sessions.SignOut(w.t.Context(), &session, nil, true)
 	require.NoError(w.t, err)
 	require.Len(w.t, token, 26)
 	return token
@@ -55,11 +55,11 @@ func TestReceiptSaysWhatWasSignedOut(t *testing.T) {
 func TestSignOutWithoutAReceiptLeavesNone(t *testing.T) {
 	w := newWorld(t)
 	session := w.start(w.person("ada@example.com"))
-	token, err := w.Sessions.SignOut(t.Context(), &session, false)
+	token, err := w.Sessions.SignOut(t.Context(), &session, nil, false)
 	require.NoError(t, err)
 	require.Empty(t, token)
 	require.False(t, w.active(session))
-	token, err = w.Sessions.EndEverywhere(t.Context(), &session, false)
+	token, err = w.Sessions.EndEverywhere(t.Context(), &session, nil, false)
 	require.NoError(t, err)
 	require.Empty(t, token)
 	require.Zero(t, w.count("single_use_values"))
@@ -220,7 +220,7 @@ func TestEndEverywhere(t *testing.T) {
 	w.now = w.now.Add(2 * time.Hour)
 	here, there, bobs := w.start(ada), w.start(ada), w.start(bob)
 	everywhere := func(session models.Session) models.Receipt {
-		token, err := w.Sessions.EndEverywhere(t.Context(), &session, true)
+		token, err := w.Sessions.EndEverywhere(t.Context(), &session, nil, true)
 		require.NoError(t, err)
 		return w.receipt(token)
 	}
@@ -240,7 +240,7 @@ func TestEndEverywhere(t *testing.T) {
 	require.Zero(t, everywhere(here).Ended)
 	foreign := here
 	foreign.ID = bobs.ID
-	_, err := w.Sessions.EndEverywhere(t.Context(), &foreign, false)
+	_, err := w.Sessions.EndEverywhere(t.Context(), &foreign, nil, false)
 	require.NoError(t, err)
 	require.True(t, w.active(bobs), "nobody else's")
 }
@@ -255,9 +255,9 @@ func TestSignOutBesideAnEndEverywhere(t *testing.T) {
 		for _, err := range together(len(sessions), func(i int) (err error) {
 			var token string
 			if i%2 == 0 {
-				token, err = w.Sessions.SignOut(t.Context(), &sessions[i], true)
+				token, err = w.Sessions.SignOut(t.Context(), &sessions[i], nil, true)
 			} else {
-				token, err = w.Sessions.EndEverywhere(t.Context(), &sessions[i], true)
+				token, err = w.Sessions.EndEverywhere(t.Context(), &sessions[i], nil, true)
 			}
 			mu.Lock()
 			defer mu.Unlock()

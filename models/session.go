@@ -72,8 +72,8 @@ type SignIn struct {
 	// Proof is how the person has proved who they are. If its credential has changed since, no session
 	// is started: a change of password must outrun everybody who knew the old one.
 	Proof Proof
-	// Replaces is the browser's previous session, which Start ends. uuid.Nil for none.
-	Replaces uuid.UUID
+	// Replaces are the sessions that the browser had before, which Start ends.
+	Replaces []uuid.UUID
 	// Limit is how many active sessions the person may have, including this one; Start ends the oldest. 0 for
 	// no limit.
 	Limit int
@@ -104,8 +104,8 @@ func (s Sessions) Start(ctx context.Context, in SignIn) (Session, error) {
 		if err := in.Proof.use(ctx, tx, in.Identity.ID, now); err != nil {
 			return nil, err
 		}
-		if in.Replaces != uuid.Nil {
-			if replaced, err = end(ctx, tx, now, EndedByNewLogin, "id = ?", in.Replaces); err != nil {
+		if len(in.Replaces) > 0 {
+			if replaced, err = end(ctx, tx, now, EndedByNewLogin, "id IN ?", padded(in.Replaces)); err != nil {
 				return nil, err
 			}
 		}
@@ -154,8 +154,8 @@ func enforceLimit(ctx context.Context, tx *db.Tx, now time.Time, person uuid.UUI
 }
 
 // Confirm records that the session's person has authenticated again. The session gets a new token
-// (ASVS 7.2.4), and all earlier ones become invalid; of several concurrent calls, the last one's token is
-// valid. It returns ErrNotFound if the session has ended meanwhile, and ErrChanged under the same conditions
+// (ASVS 7.2.4), and earlier ones are only good for ending it; of several concurrent calls, the last one's
+// token is valid. It returns ErrNotFound if the session has ended meanwhile, and ErrChanged under the same conditions
 // as Start.
 func (s Sessions) Confirm(ctx context.Context, session Session, proof Proof) (Session, error) {
 	var confirmed Session
@@ -175,10 +175,13 @@ func (s Session) confirm(ctx context.Context, tx *db.Tx, proof Proof, now time.T
 	if err := proof.stillProves(ctx, tx, s.IdentityID, now); err != nil {
 		return Session{}, err
 	}
-	stored, err := gorm.G[Session](tx.DB, forUpdate).Select("number", "proofs").
+	stored, err := gorm.G[Session](tx.DB, forUpdate).Select("number", "proofs", "token_hash").
 		Where("id = ? AND ended_at IS NULL AND expires_at > ? AND "+aboveFloor, s.ID, now).Take(ctx)
 	if err != nil {
 		return Session{}, notFound(err)
+	}
+	if err := keepReplaced(ctx, tx, s.ID, stored.TokenHash); err != nil {
+		return Session{}, err
 	}
 	s.Token = rand.Text()
 	s.TokenHash, s.ConfirmedAt, s.Number = hashToken(s.Token), now, stored.Number
@@ -198,7 +201,7 @@ const byToken = `SELECT s.id, s.authenticated_at, s.confirmed_at, s.last_seen_at
 // ByToken returns the session of a token, whether it is active or not, with its identity (hot path).
 // It returns ErrNotFound if there is no session with that token.
 func (s Sessions) ByToken(ctx context.Context, token string) (Session, error) {
-	if len(token) != tokenLength {
+	if !IsToken(token) {
 		return Session{}, ErrNotFound
 	}
 	session := Session{Token: token, TokenHash: hashToken(token), Identity: new(Identity)}

@@ -59,7 +59,7 @@ func TestNoSessionForWhoHasChangedMeanwhile(t *testing.T) {
 			w := newWorld(t)
 			ada := w.person("ada@example.com")
 			verified := w.signIn(ada)
-			verified.Replaces = w.start(ada).ID
+			verified.Replaces = []uuid.UUID{w.start(ada).ID}
 			require.NoError(t, change(w, ada))
 
 			_, err := w.Sessions.Start(t.Context(), verified)
@@ -74,7 +74,7 @@ func TestStartReplacesTheSessionBefore(t *testing.T) {
 	ada := w.person("ada@example.com")
 	before, elsewhere := w.start(ada), w.start(ada)
 	in := w.signIn(ada)
-	in.Replaces = before.ID
+	in.Replaces = []uuid.UUID{before.ID}
 
 	now, err := w.Sessions.Start(t.Context(), in)
 

@@ -43,7 +43,7 @@ var waysToEnd = map[string]wayToEnd{
 		return err
 	}, reason: models.EndedByPerson, keeps: true},
 	"everywhere": {do: func(w *world, here models.Session, others int) error {
-		token, err := w.Sessions.EndEverywhere(w.t.Context(), &here, true)
+		token, err := w.Sessions.EndEverywhere(w.t.Context(), &here, nil, true)
 		require.NoError(w.t, err)
 		receipt, err := w.Sessions.Receipt(w.t.Context(), token)
 		require.True(w.t, receipt.Everywhere)
@@ -51,7 +51,7 @@ var waysToEnd = map[string]wayToEnd{
 		return err
 	}, reason: models.EndedByPerson, here: models.EndedByLogout},
 	"receipt": {do: func(w *world, here models.Session, others int) error {
-		token, err := w.Sessions.SignOut(w.t.Context(), &here, true)
+		token, err := w.Sessions.SignOut(w.t.Context(), &here, nil, true)
 		require.NoError(w.t, err)
 		token, err = w.Sessions.EndOlder(w.t.Context(), token)
 		require.NoError(w.t, err)
@@ -420,7 +420,7 @@ func TestOldestSessionsBeyondTheLimitEnd(t *testing.T) {
 	require.Equal(t, []int{9, 10}, active(), "the one that was kept is the oldest")
 
 	in := w.signIn(ada)
-	in.Limit, in.Replaces = 2, all[10].ID
+	in.Limit, in.Replaces = 2, []uuid.UUID{all[10].ID}
 	session, err := w.Sessions.Start(t.Context(), in)
 	require.NoError(t, err)
 	all = append(all, session)

@@ -29,11 +29,12 @@
 	let turn = 0;
 
 	// whoami returns the id of the session that the browser has now, "" if none, and undefined where
-	// that can't be found out: trouble with network or server signs nobody out.
+	// that can't be found out: trouble with network or server signs nobody out. A page that asks is no use
+	// of the session.
 	async function whoami() {
 		try {
 			const answer = await fetch(url("{{whoami}}"), {
-				headers: { Accept: "application/json" }, credentials: "include", cache: "no-store",
+				headers: { Accept: "application/json", "X-Latchkey-Passive": "1" }, credentials: "include", cache: "no-store",
 			});
 			if (answer.status === 401) return "";
 			if (answer.ok) return (await answer.json()).id;

@@ -30,6 +30,7 @@ type Page struct {
 type LoginPage struct {
 	Page
 	Why        string // what brought the person here; may be empty
+	SignOutURL string // a page to sign out on, for a browser with sessions of several people; else ""
 	Action     string
 	CSRFToken  string
 	Identifier string
@@ -127,9 +128,9 @@ type ConfirmPage struct {
 
 // LogoutPage asks whether to sign out.
 type LogoutPage struct {
-	Page
+	Page      // of a session, unless the browser isn't signed in with what it can sign out of
 	Problem   string
-	Person    string
+	Person    string // "" for several people
 	LogoutURL string
 	Next      string
 	ReturnTo  string // of Next; "" for none

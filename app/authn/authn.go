@@ -55,8 +55,8 @@ func (s *Service) Hasher() *password.Hasher { return s.hasher }
 type Client struct {
 	IP        string
 	UserAgent string
-	Device    *Device // from an earlier sign-in in this browser; nil for none
-	RequestID string  // for the log
+	Devices   []Device // from earlier sign-ins in this browser
+	RequestID string   // for the log
 }
 
 // Errors that callers distinguish, besides *ThrottledError and password.ErrBusy.
@@ -143,9 +143,9 @@ func (s *Service) rehash(ctx context.Context, credential models.Credential, pass
 
 // Options of the session that a sign-in starts.
 type Options struct {
-	Token    bool      // for a client that keeps its token itself
-	Remember bool      // the cookie outlives the browser session
-	Replaces uuid.UUID // the browser's previous session, which ends; uuid.Nil for none
+	Token    bool        // for a client that keeps its token itself
+	Remember bool        // the cookie outlives the browser session
+	Replaces []uuid.UUID // the browser's previous sessions, which end
 	// Confirms is a session that goes on, with a new token, if it is the same person's; nil for none.
 	Confirms *models.Session
 }
@@ -189,6 +189,14 @@ func (s *Service) startOrConfirm(ctx context.Context, client Client, identity mo
 	}
 	if err != nil {
 		return nil, err
+	}
+	for _, id := range options.Replaces {
+		if id == confirmed.ID {
+			continue
+		}
+		if err := s.store.Sessions.End(ctx, id, models.EndedByNewLogin); err != nil && !errors.Is(err, models.ErrNotFound) {
+			return nil, err
+		}
 	}
 	started := &Started{Session: &confirmed}
 	if !options.Token {

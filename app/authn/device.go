@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gofrs/uuid/v5"
@@ -21,13 +22,22 @@ type Device struct {
 const DeviceLifetime = 180 * 24 * time.Hour
 
 // knows reports whether the credential was used in this browser before.
-func (d *Device) knows(credential models.Credential, now time.Time) bool {
-	return d != nil && credential.ID != uuid.Nil && d.Credential == credential.ID && d.Version == credential.Version && now.Before(d.Until)
+func (d Device) knows(credential models.Credential, now time.Time) bool {
+	return credential.ID != uuid.Nil && d.Credential == credential.ID && d.Version == credential.Version && now.Before(d.Until)
+}
+
+// device returns the one of the browser's Devices that knows a credential, and whether there is one.
+func (c Client) device(credential models.Credential, now time.Time) (Device, bool) {
+	i := slices.IndexFunc(c.Devices, func(d Device) bool { return d.knows(credential, now) })
+	if i < 0 {
+		return Device{}, false
+	}
+	return c.Devices[i], true
 }
 
 // deviceFor returns the Device to give the browser after a proof, nil if it has a valid one.
 func (s *Service) deviceFor(client Client, proof models.Proof) (*Device, error) {
-	if client.Device.knows(models.Credential{ID: proof.Credential, Version: proof.Version}, s.now()) {
+	if _, known := client.device(models.Credential{ID: proof.Credential, Version: proof.Version}, s.now()); known {
 		return nil, nil
 	}
 	id, err := uuid.NewV4()

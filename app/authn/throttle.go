@@ -68,8 +68,8 @@ func (s *Service) throttled(ctx context.Context, client Client, email string, cr
 	// are known to be wrong, so more in parallel would throttle right passwords. All browsers of one account in one
 	// network share a queue, so that an account doesn't get more room by having more of them.
 	queue := source.Key
-	if client.Device.knows(credential, s.now()) {
-		source.Key, others, takenBack = "device:"+client.Device.ID.String(), nil, nil
+	if device, known := client.device(credential, s.now()); known {
+		source.Key, others, takenBack = "device:"+device.ID.String(), nil, nil
 	}
 	if s.hasher.Busy(ctx) { // saves two useless writes
 		return false, password.ErrBusy
@@ -154,7 +154,7 @@ func (r *rights) take(account uuid.UUID, now time.Time) time.Duration {
 // share a half of their own, so that a flood from everywhere doesn't keep them out.
 func (s *Service) withTurn(ctx context.Context, client Client, email string, credential models.Credential) context.Context {
 	kind := "new browser"
-	if client.Device.knows(credential, s.now()) {
+	if _, known := client.device(credential, s.now()); known {
 		kind = "known browser"
 	}
 	return password.WithTurn(ctx, password.Turn{Kind: kind, Network: clientaddr.Site(client.IP), Account: models.NormalizeEmail(email)})

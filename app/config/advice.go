@@ -101,21 +101,6 @@ func above(one, other string) string {
 	return domain
 }
 
-// CookieName returns the name of a cookie with the prefix that has browsers protect it from other
-// hosts: RFC 6265bis §4.1.3.
-func (s *Settings) CookieName(name string) string {
-	switch {
-	case s.HTTPS && s.CookieDomain == "":
-		return "__Host-" + name
-	case s.HTTPS:
-		return "__Secure-" + name
-	}
-	return name
-}
-
-// SessionCookie is the name of the session's cookie, without its prefix.
-const SessionCookie = "latchkey_session"
-
 // CookieInWords says to whom browsers send the session.
 func (s *Settings) CookieInWords() string {
 	name, to := s.CookieName(SessionCookie), "the host it came from alone"

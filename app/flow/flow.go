@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -112,9 +113,9 @@ func (s *Flows) Create(kind Kind, api bool) gin.HandlerFunc {
 			return
 		}
 		if !f.Refresh && (!api || web.CarriesToken(c.Request)) {
-			switch _, err := s.SignedIn(c); {
+			switch session, err := s.SignedIn(c); {
 			case err == nil && !api && web.PrefersHTML(c.Request):
-				web.SeeOther(c, kind.Finished(f))
+				s.GoOn(c, session, kind.Finished(f))
 				return
 			case err == nil:
 				s.Fail(c, web.ErrAlreadySignedIn)
@@ -431,7 +432,7 @@ func (s *Flows) open(c *gin.Context, kind Kind, id string) (*Flow, error) {
 		return nil, errUnknown
 	}
 	f.ReturnTo = s.StillAllowed(c, f.ReturnTo)
-	if !f.API && !hmac.Equal([]byte(f.CSRF), []byte(s.csrfToken(c))) {
+	if !f.API && !s.startedHere(c, f) {
 		return f, web.ErrOtherBrowser
 	}
 	return f, nil
@@ -462,6 +463,13 @@ func (s *Flows) replace(c *gin.Context, kind Kind, old *Flow) error {
 	p.Flow = &web.ReplacedFlow{UseFlowID: fresh.id, ExpiredAt: at, Since: s.Now().Sub(at)}
 	p.Details = map[string]any{"redirect_to": s.Origin(c) + s.begin(kind, &fresh)}
 	return &p
+}
+
+// startedHere reports whether this browser started a flow.
+func (s *Flows) startedHere(c *gin.Context, f *Flow) bool {
+	return slices.ContainsFunc(s.Cookies(c, web.FlowCookie), func(key string) bool {
+		return key != "" && hmac.Equal([]byte(f.CSRF), []byte(csrfOf(key)))
+	})
 }
 
 // csrfToken returns the CSRF token of this browser's forms, "" if it has no flow cookie.

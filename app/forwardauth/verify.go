@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -38,7 +39,7 @@ func (h *Handler) Verify(c *gin.Context) { h.verify(c, false) }
 func (h *Handler) VerifyPath(c *gin.Context) { h.verify(c, true) }
 
 func (h *Handler) verify(c *gin.Context, path bool) {
-	session, err := h.SignedIn(c)
+	session, err := h.SignedInOrPassive(c)
 	if err == nil && h.Access.None() {
 		h.setIdentityHeaders(c.Writer.Header(), session)
 		c.Status(http.StatusOK)
@@ -56,7 +57,7 @@ func (h *Handler) verify(c *gin.Context, path bool) {
 			session = nil
 		}
 	case session == nil && (problem == nil || request.host == ""):
-		h.askToSignIn(c, request)
+		h.askToSignIn(c, request, err)
 		return
 	case problem != nil:
 		h.Fail(c, problem)
@@ -156,16 +157,24 @@ func headerText(text string) string {
 }
 
 // askToSignIn redirects a browser that navigates to a page to the sign-in page, with a return_to. All other
-// clients get a 401, since scripts can't use a page.
-func (h *Handler) askToSignIn(c *gin.Context, request asked) {
+// clients get a 401, since scripts can't use a page. err is why nobody is signed in; nil for somebody who is.
+func (h *Handler) askToSignIn(c *gin.Context, request asked, err error) {
+	why := web.ErrNoSession
+	if errors.Is(err, web.ErrSeveralPeople) {
+		why = web.ErrSeveralPeople
+	}
 	switch {
 	case request.problem != "":
-		h.Fail(c, web.ErrNoSession.Because("%s %s", web.ErrNoSession.Reason, request.problem))
+		h.Fail(c, why.Because("%s %s", why.Reason, request.problem))
 	case !request.page(c.Request):
-		h.Fail(c, web.ErrNoSession)
+		h.Fail(c, why)
 	case !h.cookieReaches(request):
 		h.Fail(c, &web.Problem{Code: http.StatusForbidden, Reason: fmt.Sprintf(
 			"Signing in wouldn't help: the session cookie doesn't reach %s://%s. If you are the administrator, serve the app over https like BASE_URL and set COOKIE_DOMAIN to a domain that contains both hosts.", request.proto, request.host)})
+	case why == web.ErrSeveralPeople:
+		// Our own host may see one session only, and redirect back: this has it ask for the password.
+		to := url.Values{"refresh": {"true"}, "return_to": {h.wayBack(c, request)}}
+		web.SeeOther(c, h.Origin(c)+h.Path(route.Login)+"?"+to.Encode())
 	default:
 		web.SeeOther(c, h.Origin(c)+h.ReturningTo(route.Login, h.wayBack(c, request)))
 	}

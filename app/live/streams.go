@@ -208,8 +208,8 @@ func (all *streams) open(ctx context.Context, session *models.Session) (*stream,
 	ctx, cancel := context.WithTimeout(ctx, readEndsTimeout)
 	defer cancel()
 	if err = all.follow(ctx); err == nil {
-		var current models.Session
-		current, err = all.store.Sessions.ByToken(ctx, session.Token)
+		var current models.Session // by its id: a confirmation may have replaced its token since
+		current, err = all.store.Sessions.ByID(ctx, session.ID)
 		if errors.Is(err, models.ErrNotFound) || err == nil && !current.Active(all.now()) {
 			err = web.ErrNoSession
 		}

@@ -103,7 +103,7 @@ func (h *Handler) Page(c *gin.Context) {
 	identifier := f.Values["identifier"]
 	if held != nil && held.Active(h.Now()) {
 		if !f.Refresh {
-			web.SeeOther(c, h.Finished(f))
+			h.GoOn(c, held, h.Finished(f))
 			return
 		}
 		identifier = cmp.Or(identifier, held.Identity.Email)
@@ -117,8 +117,13 @@ func (h *Handler) Page(c *gin.Context) {
 	if unclaimed {
 		why = "There is no account yet. To create the first one, open the link that Latchkey prints when it starts."
 	}
+	signOutURL := ""
+	if h.SeveralPeople(c) {
+		why, signOutURL = web.ErrSeveralPeople.Words(), h.ReturningTo(route.Logout, f.ReturnTo)
+		h.DeletePlanted(c)
+	}
 	h.Site.Page(c, http.StatusOK, views.Login(views.LoginPage{
-		Page: h.PageData(), Why: why, Action: h.flows.Action(h, f), CSRFToken: f.CSRF,
+		Page: h.PageData(), Why: why, SignOutURL: signOutURL, Action: h.flows.Action(h, f), CSRFToken: f.CSRF,
 		Identifier: identifier, Remember: f.Values["remember"] != "",
 		Problem: cmp.Or(f.Problem(""), f.Problem("method")), IdentifierProblem: f.Problem("identifier"), PasswordProblem: f.Problem("password"),
 		RegistrationURL: h.registrationURL(f.ReturnTo), Refresh: f.Refresh,

@@ -4,6 +4,7 @@ package logout
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,9 @@ type logoutFlow struct {
 // alone, that signs its person out when opened. It writes nothing.
 func (h *Handler) CreateURL(c *gin.Context) {
 	session, err := h.SignedIn(c)
+	if errors.Is(err, web.ErrNoSession) {
+		session, err = h.endable(c, err)
+	}
 	if errors.Is(err, web.ErrNoSession) && web.CarriesToken(c.Request) {
 		err = web.ErrNoSession.Because("A session token has no logout URL. To end its session, send it to DELETE %s.", h.Path(route.LogoutAPI))
 	}
@@ -62,8 +66,21 @@ func (h *Handler) CreateURL(c *gin.Context) {
 	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: h.LogoutToken(session.ID), LogoutURL: h.LogoutURL(c, session, returnTo)})
 }
 
-// Do answers GET /auth/self-service/logout?token=T: it ends the session that the browser's
-// cookie and the token both belong to.
+// endable returns a session that the browser isn't signed in with, but may end: its token has been replaced, or there
+// are others of other people. It returns none, which is why the browser isn't signed in, if there is no such session.
+func (h *Handler) endable(c *gin.Context, none error) (*models.Session, error) {
+	found, err := h.ToEnd(c)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, none
+	}
+	return &found[0], nil
+}
+
+// Do answers GET /auth/self-service/logout?token=T: it ends the sessions that the browser presents, if the token
+// belongs to one of them.
 func (h *Handler) Do(c *gin.Context) {
 	if speculative(c.Request) {
 		h.Fail(c, errSpeculative)
@@ -79,25 +96,28 @@ func (h *Handler) Do(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	session, err := h.SignedIn(c)
-	if err != nil && !errors.Is(err, web.ErrNoSession) {
+	presented, err := h.Presented(c)
+	if err != nil {
 		h.Fail(c, err)
 		return
 	}
+	active := slices.DeleteFunc(slices.Clone(presented), func(session models.Session) bool { return !session.Active(h.Now()) })
 	tokens := query["token"]
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		h.offerLogout(c, session, errIncomplete.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		h.offerLogout(c, active, web.ErrBadRequest.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
 		return
-	case session == nil:
+	case len(active) == 0:
 		h.alreadySignedOut(c, returnTo)
 		return
-	case !h.CheckLogoutToken(session.ID, tokens[0]):
-		h.offerLogout(c, session, errForeignToken.Because("This logout URL belongs to another session. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+	case !slices.ContainsFunc(presented, func(session models.Session) bool { return h.CheckLogoutToken(session.ID, tokens[0]) }):
+		h.offerLogout(c, active, errForeignToken.Because("This logout URL belongs to another session. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	}
 
-	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), session, h.leadsToReceipt(returnTo))
+	// Of several people nobody's other sessions can be ended with a receipt: it may not be theirs.
+	withReceipt := h.leadsToReceipt(returnTo) && person(active) != ""
+	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), &active[0], web.IDs(active[1:]), withReceipt)
 	if err == nil {
 		err = h.leave(c, receipt)
 	}
@@ -142,7 +162,11 @@ func (h *Handler) Everywhere(c *gin.Context) {
 			return
 		}
 	}
-	receipt, err := h.store.Sessions.EndEverywhere(c.Request.Context(), session, h.leadsToReceipt(returnTo))
+	held, err := h.ToEnd(c)
+	var receipt string
+	if err == nil {
+		receipt, err = h.store.Sessions.EndEverywhere(c.Request.Context(), session, web.IDs(held), h.leadsToReceipt(returnTo))
+	}
 	if err == nil {
 		err = h.leave(c, receipt)
 	}
@@ -180,17 +204,36 @@ func (h *Handler) alreadySignedOut(c *gin.Context, returnTo string) {
 }
 
 // offerLogout answers a logout URL that is not good, on a page with one that is.
-func (h *Handler) offerLogout(c *gin.Context, session *models.Session, p *web.Problem) {
-	if session == nil {
+func (h *Handler) offerLogout(c *gin.Context, active []models.Session, p *web.Problem) {
+	if len(active) == 0 {
 		h.Fail(c, p)
 		return
 	}
 	h.Respond(c, p, func() {
-		h.Site.Page(c, p.Code, views.Logout(views.LogoutPage{
-			Page: h.PersonalPage(session), Problem: p.Words() + " Use the button to sign out here.",
-			Person: web.Person(session), LogoutURL: h.LogoutURL(c, session, ""), Next: h.AfterLogout(""),
-		}))
+		h.show(c, p.Code, active, "", "That link belongs to a different session. Use the button to sign out here.")
 	})
+}
+
+// show shows the page that asks whether to sign out of sessions.
+func (h *Handler) show(c *gin.Context, status int, active []models.Session, returnTo, problem string) {
+	page := h.PageData()
+	if held, err := h.Active(c); err == nil && person(active) != "" {
+		page = h.PersonalPage(held)
+	}
+	h.Site.Page(c, status, views.Logout(views.LogoutPage{
+		Page: page, Problem: problem, Person: person(active), LogoutURL: h.LogoutURL(c, &active[0], returnTo),
+		Next: h.AfterLogout(returnTo), ReturnTo: returnTo,
+	}))
+}
+
+// person returns the name of the person whose sessions these are, "" if they are of several people.
+func person(of []models.Session) string {
+	for i := range of {
+		if of[i].IdentityID != of[0].IdentityID {
+			return ""
+		}
+	}
+	return web.Person(&of[0])
 }
 
 // forgetSession makes the browser forget what it has of the session.
@@ -202,7 +245,7 @@ func (h *Handler) forgetSession(c *gin.Context) error {
 	// on the screen, no-store or not, unless HttpOnly cookies have changed, and after the redirect
 	// of a sign-in it overlooks one change.
 	h.DeleteCookie(c, web.FlowCookie)
-	return web.ClearSession(c)
+	return h.ClearSession(c)
 }
 
 // API answers DELETE /auth/self-service/logout/api: an API client ends its own session.
@@ -216,12 +259,14 @@ func (h *Handler) API(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	session, err := h.store.Sessions.ByToken(c.Request.Context(), in["session_token"])
-	if errors.Is(err, models.ErrNotFound) {
+	token := in["session_token"]
+	found, err := h.store.Sessions.ToEnd(c.Request.Context(), []string{token})
+	session, known := found[token]
+	if err == nil && !known {
 		err = &web.Problem{Code: http.StatusForbidden, Reason: "session_token is missing, or not the token of a session."}
 	}
 	if err == nil {
-		_, err = h.store.Sessions.SignOut(c.Request.Context(), &session, false)
+		_, err = h.store.Sessions.SignOut(c.Request.Context(), &session, nil, false)
 	}
 	if err != nil {
 		h.Fail(c, err)
@@ -237,16 +282,16 @@ func (h *Handler) Page(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	session, err := h.SignedIn(c)
-	switch {
-	case errors.Is(err, web.ErrNoSession):
-		h.showSignedOut(c, http.StatusOK, "")
+	if _, err := h.SignedIn(c); err != nil && !errors.Is(err, web.ErrNoSession) {
+		h.Fail(c, err)
+		return
+	}
+	switch active, err := h.ToEnd(c); {
 	case err != nil:
 		h.Fail(c, err)
+	case len(active) == 0:
+		h.showSignedOut(c, http.StatusOK, "")
 	default:
-		h.Site.Page(c, http.StatusOK, views.Logout(views.LogoutPage{
-			Page: h.PersonalPage(session), Person: web.Person(session), LogoutURL: h.LogoutURL(c, session, returnTo), Next: h.AfterLogout(returnTo),
-			ReturnTo: returnTo,
-		}))
+		h.show(c, http.StatusOK, active, returnTo, "")
 	}
 }

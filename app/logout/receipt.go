@@ -19,12 +19,15 @@ var errReceiptOver = web.Problem{Code: http.StatusForbidden}.Telling("No session
 
 // SignedOutPage answers GET /auth/signed-out.
 func (h *Handler) SignedOutPage(c *gin.Context) {
-	_, err := h.SignedIn(c)
-	switch {
-	case errors.Is(err, web.ErrNoSession):
-		h.showSignedOut(c, http.StatusOK, "")
+	if _, err := h.SignedIn(c); err != nil && !errors.Is(err, web.ErrNoSession) {
+		h.Fail(c, err)
+		return
+	}
+	switch active, err := h.ToEnd(c); {
 	case err != nil:
 		h.Fail(c, err)
+	case len(active) == 0:
+		h.showSignedOut(c, http.StatusOK, "")
 	default:
 		web.SeeOther(c, h.Path(route.Logout))
 	}
@@ -34,7 +37,7 @@ func (h *Handler) SignedOutPage(c *gin.Context) {
 func (h *Handler) showSignedOut(c *gin.Context, status int, problem string) {
 	ctx := c.Request.Context()
 	page := views.SignedOutPage{Page: h.PageData(), Problem: problem}
-	receipt, err := h.store.Sessions.Receipt(ctx, h.Cookie(c, web.ReceiptCookie))
+	receipt, _, err := h.receipt(c)
 	if err == nil {
 		page.Receipt, err = h.describe(ctx, receipt)
 	}
@@ -43,6 +46,31 @@ func (h *Handler) showSignedOut(c *gin.Context, status int, problem string) {
 		return
 	}
 	h.Site.Page(c, status, views.SignedOut(page))
+}
+
+// maxReceipts is how many cookies are tried.
+const maxReceipts = 8
+
+// receipt returns the browser's receipt and its token. It returns models.ErrNotFound if there is none that is valid, or
+// several of different people.
+func (h *Handler) receipt(c *gin.Context) (newest models.Receipt, token string, err error) {
+	tokens := h.Cookies(c, web.ReceiptCookie)
+	for _, candidate := range tokens[:min(len(tokens), maxReceipts)] {
+		receipt, err := h.store.Sessions.Receipt(c.Request.Context(), candidate)
+		switch {
+		case errors.Is(err, models.ErrNotFound):
+		case err != nil:
+			return models.Receipt{}, "", err
+		case token != "" && receipt.Session.IdentityID != newest.Session.IdentityID:
+			return models.Receipt{}, "", models.ErrNotFound
+		case token == "" || receipt.At.After(newest.At):
+			newest, token = receipt, candidate
+		}
+	}
+	if token == "" {
+		return models.Receipt{}, "", models.ErrNotFound
+	}
+	return newest, token, nil
 }
 
 func (h *Handler) describe(ctx context.Context, receipt models.Receipt) (*views.Receipt, error) {
@@ -81,7 +109,11 @@ func (h *Handler) EndFromReceipt(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	receipt, err := h.store.Sessions.EndOlder(c.Request.Context(), h.Cookie(c, web.ReceiptCookie))
+	_, token, err := h.receipt(c)
+	var receipt string
+	if err == nil {
+		receipt, err = h.store.Sessions.EndOlder(c.Request.Context(), token)
+	}
 	if errors.Is(err, models.ErrNotFound) {
 		h.Respond(c, errReceiptOver, func() { h.showSignedOut(c, errReceiptOver.Code, errReceiptOver.Words()) })
 		return

@@ -96,9 +96,9 @@ func (h *Handler) Page(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	switch _, err := h.SignedIn(c); {
+	switch session, err := h.SignedIn(c); {
 	case err == nil:
-		web.SeeOther(c, h.Finished(f))
+		h.GoOn(c, session, h.Finished(f))
 		return
 	case !errors.Is(err, web.ErrNoSession):
 		h.Fail(c, err)

@@ -181,7 +181,7 @@ func (h *Handler) Whoami(c *gin.Context) {
 			return
 		}
 	}
-	session, err := h.SignedIn(c)
+	session, err := h.SignedInOrPassive(c)
 	if err != nil {
 		h.Fail(c, err)
 		return

@@ -17,7 +17,7 @@ const maxUserAgent = 512
 
 // Client returns where a request comes from.
 func (s *Site) Client(c *gin.Context) authn.Client {
-	return authn.Client{IP: s.ClientIP(c.Request), UserAgent: Clip(c.Request.UserAgent(), maxUserAgent), Device: s.device(c), RequestID: RequestID(c)}
+	return authn.Client{IP: s.ClientIP(c.Request), UserAgent: Clip(c.Request.UserAgent(), maxUserAgent), Devices: s.devices(c), RequestID: RequestID(c)}
 }
 
 // ClientIP returns the address that a request comes from.
@@ -34,18 +34,21 @@ func (s *Site) FromTrustedProxy(r *http.Request) bool {
 	return len(s.Clients.Trusted) > 0 && s.Clients.Trusts(clientaddr.Peer(r.RemoteAddr))
 }
 
-// device returns the Device in the browser's cookie, nil for none.
-func (s *Site) device(c *gin.Context) *authn.Device {
-	raw, err := s.Open("device", s.Cookie(c, DeviceCookie))
-	if err != nil {
-		return nil
+// devices returns the Devices in the browser's cookies.
+func (s *Site) devices(c *gin.Context) (devices []authn.Device) {
+	for _, value := range s.Cookies(c, DeviceCookie) {
+		if raw, err := s.Open(devicePurpose, value); err == nil {
+			var device authn.Device
+			if json.Unmarshal(raw, &device) == nil {
+				devices = append(devices, device)
+			}
+		}
 	}
-	device := new(authn.Device)
-	if json.Unmarshal(raw, device) != nil {
-		return nil
-	}
-	return device
+	return devices
 }
+
+// devicePurpose is what the cookie is sealed for.
+const devicePurpose = "device"
 
 // Hold sets the cookies of a session that has just got its token.
 func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
@@ -59,7 +62,7 @@ func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
 	if err != nil {
 		return err
 	}
-	s.SetCookie(c, DeviceCookie, s.Seal("device", raw), int(authn.DeviceLifetime/time.Second))
+	s.SetCookie(c, DeviceCookie, s.Seal(devicePurpose, raw), int(authn.DeviceLifetime/time.Second))
 	return nil
 }
 
@@ -76,15 +79,17 @@ func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn
 		return options, nil
 	}
 	held, err := s.Held(c)
-	if held == nil {
+	if err != nil {
 		return options, err
 	}
-	if refresh && held.Active(s.Now()) {
+	if refresh && held != nil && held.Active(s.Now()) {
 		options.Confirms = held
 	}
-	if !api {
-		options.Replaces = held.ID
+	if api {
+		return options, nil
 	}
+	presented, err := s.ToEnd(c)
+	options.Replaces = IDs(presented)
 	return options, err
 }
 

@@ -223,7 +223,7 @@ func (s *Site) RefuseCrossSite(c *gin.Context) {
 
 // corsHeaders are the request headers that Kratos allows by default, and what clients add to their requests.
 var corsHeaders = []string{"Accept", "Accept-Language", "Authorization", "Cache-Control", "Content-Language", "Content-Type",
-	"Max-Age", "X-CSRF-Token", "X-Session-Token", "X-XSRF-Token"}
+	"Max-Age", "X-CSRF-Token", passiveHeader, "X-Session-Token", "X-XSRF-Token"}
 
 // WithCORS lets the front-ends of CORS_ALLOWED_ORIGINS call the JSON endpoints with the person's
 // cookies. For other origins nothing changes: the browser withholds the response. It comes before

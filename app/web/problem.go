@@ -123,7 +123,11 @@ const FlowDisabled = "self_service_flow_disabled"
 
 // Problems that several packages share.
 var (
-	ErrNoSession       = Problem{Code: http.StatusUnauthorized, ID: "session_inactive"}.Telling("You aren't signed in, or your session has ended. Sign in again.")
+	ErrNoSession = Problem{Code: http.StatusUnauthorized, ID: "session_inactive"}.Telling("You aren't signed in, or your session has ended. Sign in again.")
+	// ErrSeveralPeople is an ErrNoSession.
+	ErrSeveralPeople = &Problem{Code: http.StatusUnauthorized, ID: "session_inactive", Cause: ErrNoSession, Title: "Signed in twice",
+		Visitor: "This browser is signed in to several accounts at once, so none of them is used. Sign in again, or sign out of all of them.",
+		Reason:  "This browser has cookies with active sessions of several people, which one of them or another host on the domain may have set, so none counts. Sign in again, or sign out, which ends them all."}
 	ErrAlreadySignedIn = &Problem{Code: http.StatusBadRequest, ID: "session_already_available", Visitor: "Somebody is already signed in here. Sign out first.",
 		Reason: "Somebody is already signed in. Sign out first, or use refresh=true to sign in again."}
 	ErrRefresh = &Problem{Code: http.StatusForbidden, ID: "session_refresh_required", Refresh: true,

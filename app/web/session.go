@@ -24,24 +24,24 @@ import (
 type sessionStore struct {
 	sessions models.Sessions
 	site     *Site
-	cookie   string // its name
 	// headers lets API clients send their token in X-Session-Token or Authorization.
 	headers bool
 }
 
-// WithSession finds the session of every request by its cookie, or with bearer also by X-Session-Token or
+// WithSession finds the session of every request by its cookies, or with bearer also by X-Session-Token or
 // Authorization.
 func (s *Site) WithSession(bearer bool) gin.HandlerFunc {
-	name := s.CookieName(config.SessionCookie)
-	return sessions.Sessions(name, &sessionStore{sessions: s.sessions, site: s, cookie: name, headers: bearer})
+	return sessions.Sessions(config.SessionCookie, &sessionStore{sessions: s.sessions, site: s, headers: bearer})
 }
 
 // The keys under which a session of gin-contrib/sessions holds what the store found.
 type storeKey int
 
 const (
-	keySession storeKey = iota // models.Session, active or not
+	keySession storeKey = iota // *models.Session, active or not
+	keySeveral                 // true: the cookies have active sessions of several people
 	keyFailure                 // error: the lookup failed
+	keyCookies                 // []*http.Cookie: what Save sets
 )
 
 func (s *sessionStore) Options(sessions.Options) {} // the cookie's attributes follow from the settings
@@ -50,14 +50,35 @@ func (s *sessionStore) Get(r *http.Request, name string) (*gorilla.Session, erro
 	return s.New(r, name)
 }
 
-// New reads the request's token and finds its session. A failure is a value of the session rather
-// than an error, since gin-contrib/sessions would only log it.
+// New finds the session of a request: by X-Session-Token if it is there, else by the cookies, and else by
+// Authorization, which may be the app's own. A failure is a value of the session rather than an error, since
+// gin-contrib/sessions would only log it.
 func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, error) {
 	session := gorilla.NewSession(s, name)
-	token := s.token(r)
-	if token == "" {
-		return session, nil
+	if s.headers {
+		if token := r.Header.Get("X-Session-Token"); token != "" {
+			s.find(r, session, token)
+			return session, nil
+		}
 	}
+	s.findByCookies(r, session)
+	if s.headers && !s.settled(session) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && models.IsToken(token) {
+			s.find(r, session, token)
+		}
+	}
+	return session, nil
+}
+
+// settled reports whether the request's session need not be looked for any further.
+func (s *sessionStore) settled(session *gorilla.Session) bool {
+	found, _ := session.Values[keySession].(*models.Session)
+	return session.Values[keyFailure] != nil || found != nil && found.Active(s.site.Now())
+}
+
+// find finds the session of a token.
+func (s *sessionStore) find(r *http.Request, session *gorilla.Session, token string) {
 	traces := s.site.Traces
 	start := traces.Now()
 	found, err := s.sessions.ByToken(r.Context(), token)
@@ -65,45 +86,81 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	switch {
 	case err == nil:
 		session.Values[keySession] = &found
+		delete(session.Values, keySeveral)
 	case !errors.Is(err, models.ErrNotFound):
 		session.Values[keyFailure] = err
 	}
-	return session, nil
 }
 
-// Save writes the cookie of the session, or deletes it if there is none. The last call counts: a
-// response sets a cookie only once (RFC 6265 §4.1.1).
+// findByCookies finds the session of the cookies. Several are rare, and looked up all at once.
+func (s *sessionStore) findByCookies(r *http.Request, session *gorilla.Session) {
+	first, more := "", []string(nil)
+	for cookie := range s.site.sent(r, config.SessionCookie, true) {
+		switch {
+		case !models.IsToken(cookie.value) || cookie.value == first:
+		case first == "":
+			first = cookie.value
+		default:
+			more = append(more, cookie.value)
+		}
+	}
+	if first == "" {
+		return
+	}
+	if len(more) == 0 {
+		s.find(r, session, first)
+		return
+	}
+	found, err := s.sessions.ByTokens(r.Context(), append(more, first))
+	if err != nil {
+		session.Values[keyFailure] = err
+		return
+	}
+	chosen, several := choose(found, s.site.Now())
+	if chosen != nil {
+		session.Values[keySession] = chosen
+	}
+	if several {
+		session.Values[keySeveral] = true
+	}
+}
+
+// choose returns which of several sessions is the browser's: the newest active one, or else the newest. If the
+// active ones are of several people, there is no telling which of them it is, and whether another host has set the
+// others' cookies to have this person act in a stranger's name: it returns nil and true.
+func choose(found []models.Session, now time.Time) (chosen *models.Session, several bool) {
+	for i := range found {
+		session := &found[i]
+		active := session.Active(now)
+		switch {
+		case chosen == nil || active && !chosen.Active(now):
+			chosen = session
+		case active != chosen.Active(now):
+		case active && session.IdentityID != chosen.IdentityID:
+			return nil, true
+		case session.AuthenticatedAt.After(chosen.AuthenticatedAt):
+			chosen = session
+		}
+	}
+	return chosen, false
+}
+
+// Save sets the cookies that SetSession or ClearSession has left. The last call counts.
 func (s *sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *gorilla.Session) error {
 	w.Header()["Set-Cookie"] = slices.DeleteFunc(w.Header()["Set-Cookie"], func(cookie string) bool {
-		return strings.HasPrefix(cookie, s.cookie+"=")
+		name, _, _ := strings.Cut(cookie, "=")
+		is, _ := s.site.IsCookie(name, config.SessionCookie)
+		return is
 	})
-	found, ok := session.Values[keySession].(*models.Session)
-	if !ok {
-		http.SetCookie(w, s.site.cookie(s.cookie, "", -1))
-		return nil
+	cookies, _ := session.Values[keyCookies].([]*http.Cookie)
+	for _, cookie := range cookies {
+		http.SetCookie(w, cookie)
 	}
-	http.SetCookie(w, s.site.cookie(s.cookie, found.Token, session.Options.MaxAge))
 	return nil
 }
 
-func (s *sessionStore) token(r *http.Request) string {
-	if s.headers {
-		if token := r.Header.Get("X-Session-Token"); token != "" {
-			return token
-		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			return strings.TrimSpace(token)
-		}
-	}
-	cookie, err := r.Cookie(s.cookie)
-	if err != nil {
-		return ""
-	}
-	return cookie.Value
-}
-
-// Held returns the session of the request's token, active or not; nil if there is none.
+// Held returns the session of the request's token, active or not; nil if there is none, or if the cookies are of
+// several people.
 func (s *Site) Held(c *gin.Context) (*models.Session, error) {
 	stored := sessions.Default(c)
 	if failure, ok := stored.Get(keyFailure).(error); ok {
@@ -129,10 +186,28 @@ func (s *Site) Active(c *gin.Context) (*models.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if session == nil || !session.Active(s.Now()) {
-		return nil, ErrNoSession
+	if session != nil && session.Active(s.Now()) {
+		return session, nil
 	}
-	return session, nil
+	if s.SeveralPeople(c) {
+		return nil, ErrSeveralPeople
+	}
+	return nil, ErrNoSession
+}
+
+// SeveralPeople reports whether the browser's cookies have active sessions of several people.
+func (s *Site) SeveralPeople(c *gin.Context) bool { return sessions.Default(c).Get(keySeveral) != nil }
+
+// passiveHeader says that a request is no use of the session: that an app polls, and nobody is there.
+const passiveHeader = "X-Latchkey-Passive"
+
+// SignedInOrPassive is SignedIn for the endpoints that apps poll, where a client can say that a request doesn't
+// count as use of the session.
+func (s *Site) SignedInOrPassive(c *gin.Context) (*models.Session, error) {
+	if c.Request.Header.Get(passiveHeader) == "1" {
+		return s.Active(c)
+	}
+	return s.SignedIn(c)
 }
 
 // isSignedIn reports whether the request has an active session, for a page that has to know what to offer.
@@ -157,25 +232,6 @@ func (s *Site) markSeen(session *models.Session, now time.Time) {
 	}
 	used := *session
 	s.Uses.Enqueue(used.ID, now, func(ctx context.Context) error { return s.sessions.Seen(ctx, used, now) })
-}
-
-// SetSession sets the cookie of a session that has just got its token.
-func (s *Site) SetSession(c *gin.Context, session *models.Session) error {
-	maxAge := 0
-	if session.Remember {
-		maxAge = int(session.LatestExpiresAt.Sub(s.Now()) / time.Second)
-	}
-	stored := sessions.Default(c)
-	stored.Set(keySession, session)
-	stored.Options(sessions.Options{MaxAge: maxAge})
-	return stored.Save()
-}
-
-// ClearSession deletes the browser's cookie.
-func ClearSession(c *gin.Context) error {
-	stored := sessions.Default(c)
-	stored.Delete(keySession)
-	return stored.Save()
 }
 
 // Recent reports whether the person has authenticated recently enough to manage sessions (ASVS 5.0 7.5.2).

@@ -1,0 +1,56 @@
+package config
+
+import "strings"
+
+// SessionCookie is the name of the session's cookie, without its prefix.
+const SessionCookie = "latchkey_session"
+
+// The prefixes by which browsers protect a cookie from other hosts: RFC 6265bis §4.1.3.
+const (
+	hostPrefix   = "__Host-"
+	securePrefix = "__Secure-"
+)
+
+// CookieName returns the name of a cookie, with the prefix that protects it best.
+func (s *Settings) CookieName(name string) string {
+	switch {
+	case s.HTTPS && s.CookieDomain == "":
+		return hostPrefix + name
+	case s.HTTPS:
+		return securePrefix + name
+	}
+	return name
+}
+
+// OwnCookieName is CookieName for a browser in which another installation has taken that name: of two with
+// the same COOKIE_DOMAIN, or on two ports of one host, both would overwrite the other's.
+func (s *Settings) OwnCookieName(name string) string {
+	_, host, _ := strings.Cut(s.Issuer, "://")
+	return s.CookieName(name) + "_" + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(host))
+}
+
+// IsCookie reports whether a cookie of the request has the given name under any settings, and whether browsers
+// protect it as well as these settings have them do: another host may have set one that is less protected.
+func (s *Settings) IsCookie(cookie, name string) (is, trusted bool) {
+	rest, host := strings.CutPrefix(cookie, hostPrefix)
+	secure := host
+	if !host {
+		rest, secure = strings.CutPrefix(cookie, securePrefix)
+	}
+	suffix, is := strings.CutPrefix(rest, name)
+	if !is || suffix != "" && suffix[0] != '_' {
+		return false, false
+	}
+	switch {
+	case s.HTTPS && s.CookieDomain == "":
+		return true, host
+	case s.HTTPS:
+		return true, secure
+	}
+	return true, !secure
+}

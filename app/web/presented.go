@@ -1,0 +1,147 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-contrib/sessions"
+	"github.com/gin-gonic/gin"
+	"github.com/gofrs/uuid/v5"
+
+	"latchkey/app/config"
+	"latchkey/app/returnto"
+	"latchkey/models"
+)
+
+// presented is what a browser presents of sessions, including what doesn't sign it in: tokens that have been
+// replaced, and cookies of names that only other settings give. A sign-in or sign-out ends all of it.
+type presented struct {
+	cookies []sentCookie
+	byToken map[string]models.Session
+}
+
+// presentedKey is where the gin context keeps it, so that it is looked up once.
+const presentedKey = "latchkey/presented"
+
+func (s *Site) presented(c *gin.Context) (presented, error) {
+	if p, ok := c.Get(presentedKey); ok {
+		return p.(presented), nil
+	}
+	p := presented{cookies: slices.Collect(s.sent(c.Request, config.SessionCookie, false))}
+	var tokens []string
+	for _, cookie := range p.cookies {
+		if models.IsToken(cookie.value) && !slices.Contains(tokens, cookie.value) {
+			tokens = append(tokens, cookie.value)
+		}
+	}
+	held, err := s.Held(c)
+	switch {
+	case err != nil:
+	case len(tokens) == 1 && held != nil && held.Token == tokens[0]: // the usual case
+		p.byToken = map[string]models.Session{held.Token: *held}
+	case len(tokens) > 0:
+		p.byToken, err = s.sessions.ToEnd(c.Request.Context(), tokens)
+	}
+	if err == nil {
+		c.Set(presentedKey, p)
+	}
+	return p, err
+}
+
+// isForeign reports whether a value is the token of another installation, as far as one can tell.
+func (p presented) isForeign(value string) bool {
+	_, ours := p.byToken[value]
+	return models.IsToken(value) && !ours
+}
+
+// Presented returns the sessions that the browser presents and may end, newest first, whether they are active or
+// not. Its cookies may have several, of several people, of which none needs to sign it in.
+func (s *Site) Presented(c *gin.Context) ([]models.Session, error) {
+	p, err := s.presented(c)
+	if err != nil {
+		return nil, err
+	}
+	var found []models.Session
+	for _, session := range p.byToken {
+		same := func(other models.Session) bool { return other.ID == session.ID }
+		if i := slices.IndexFunc(found, same); i < 0 {
+			found = append(found, session)
+		} else if session.Token != "" {
+			found[i] = session
+		}
+	}
+	slices.SortFunc(found, func(a, b models.Session) int { return b.AuthenticatedAt.Compare(a.AuthenticatedAt) })
+	return found, nil
+}
+
+// ToEnd returns those of Presented that are still active.
+func (s *Site) ToEnd(c *gin.Context) ([]models.Session, error) {
+	found, err := s.Presented(c)
+	now := s.Now()
+	return slices.DeleteFunc(found, func(session models.Session) bool { return !session.Active(now) }), err
+}
+
+// IDs returns the ids of sessions.
+func IDs(of []models.Session) []uuid.UUID {
+	ids := make([]uuid.UUID, len(of))
+	for i := range of {
+		ids[i] = of[i].ID
+	}
+	return ids
+}
+
+// SetSession sets the cookie of a session that has just got its token, and deletes the browser's others.
+func (s *Site) SetSession(c *gin.Context, session *models.Session) error {
+	p, err := s.presented(c)
+	if err != nil {
+		return err
+	}
+	maxAge := 0
+	if session.Remember {
+		maxAge = int(session.LatestExpiresAt.Sub(s.Now()) / time.Second)
+	}
+	name := s.CookieName(config.SessionCookie)
+	taken := func(cookie sentCookie) bool { return cookie.name == name && p.isForeign(cookie.value) }
+	if slices.ContainsFunc(p.cookies, taken) {
+		name = s.OwnCookieName(config.SessionCookie)
+	}
+	return saveCookies(c, session, append(s.deletions(c, p.cookies, name, p.isForeign), s.cookie(name, session.Token, maxAge)))
+}
+
+// GoOn redirects a browser that is signed in already. If that leads to another host, it gets its cookie once
+// more: one that other settings have set may not reach that host, whose proxy would redirect it here for ever.
+func (s *Site) GoOn(c *gin.Context, session *models.Session, to string) {
+	if returnto.Host(to) != "" {
+		if err := s.SetSession(c, session); err != nil {
+			s.Fail(c, err)
+			return
+		}
+	}
+	SeeOther(c, to)
+}
+
+// ClearSession deletes the browser's cookies of sessions.
+func (s *Site) ClearSession(c *gin.Context) error {
+	p, err := s.presented(c)
+	if err != nil {
+		return err
+	}
+	deletions := s.deletions(c, p.cookies, "", p.isForeign)
+	if len(p.cookies) == 0 { // confirmed in this request, or the browser's cookie has expired
+		deletions = []*http.Cookie{s.cookie(s.CookieName(config.SessionCookie), "", -1)}
+	}
+	return saveCookies(c, nil, deletions)
+}
+
+// saveCookies sets cookies in place of those that the answer sets already for sessions.
+func saveCookies(c *gin.Context, session *models.Session, cookies []*http.Cookie) error {
+	stored := sessions.Default(c)
+	if session != nil {
+		stored.Set(keySession, session)
+	} else {
+		stored.Delete(keySession)
+	}
+	stored.Set(keyCookies, cookies)
+	return stored.Save()
+}
