@@ -252,6 +252,23 @@ func (s *site) manySignIns(person uuid.UUID, n int) {
 	require.NoError(s.t, s.db.Omit("Identity").CreateInBatches(sessions, 100).Error)
 }
 
+func TestActivityShowsTheLastChangeOfThePassword(t *testing.T) {
+	site := newSite(t)
+	ada := site.signUp("ada@example.com")
+	require.NotContains(t, ada.open("/auth/account").body, "Password changed")
+	for _, pass := range []string{"another good one", "a third good one"} {
+		site.clock.advance(time.Minute)
+		old := map[string]string{"another good one": goodPassword, "a third good one": "another good one"}[pass]
+		res := ada.postForm("/auth/account/password", url.Values{"password": {old}, "new_password": {pass}})
+		require.Equal(t, http.StatusSeeOther, res.status)
+	}
+	page := ada.open("/auth/account/activity").body
+	require.Equal(t, 1, strings.Count(page, "<strong>Password changed</strong>"))
+	require.Contains(t, page, `<strong>Password changed</strong> <small><time datetime="`+site.clock.Now().Format(time.RFC3339)+`"`)
+	require.NotContains(t, page, "unnamed program")
+	require.NotContains(t, site.signUp("bob@example.com").open("/auth/account").body, "Password changed")
+}
+
 func TestActivityIsOnesOwn(t *testing.T) {
 	site := newSite(t)
 	stranger := site.visitor()

@@ -103,7 +103,7 @@ func (cmd *userActivityCmd) Run(ctx context.Context, settings *config.Settings) 
 		return printTable("Nothing has happened yet, or it is older than SESSION_RETENTION.", "TIME\tWHAT\tDEVICE\tFROM", func(row func(...any)) error {
 			found, err := store.Activities.Of(ctx, identity.ID, time.Now().Add(-settings.SessionRetention), cmd.Limit)
 			for _, v := range found {
-				row(v.At.UTC().Format(time.RFC3339), activity.Describe(v), activity.Device(v.UserAgent), v.IPAddress)
+				row(v.At.UTC().Format(time.RFC3339), activity.Describe(v), activity.Where(v), v.IPAddress)
 			}
 			return err
 		})

@@ -30,7 +30,7 @@ type Activity struct {
 	At        time.Time
 	Kind      ActivityKind
 	Reason    Reason    // why the session ended; set for SessionEnded only
-	SessionID uuid.UUID // uuid.Nil for SignInFailed
+	SessionID uuid.UUID // set for SignedIn and SessionEnded only
 	Count     int       // number of failures; 0 for other kinds
 	IPAddress string    // where the session started, or where the failures came from
 	UserAgent string
@@ -44,10 +44,12 @@ const (
 	SignedIn     ActivityKind = "signed_in"
 	SignInFailed ActivityKind = "failed"
 	SessionEnded ActivityKind = "ended"
+	// PasswordChanged is the last change of the password, by the person or by an operator. It has no place.
+	PasswordChanged ActivityKind = "password_changed"
 )
 
-// Activities is the history of the accounts. Sign-ins and ends are read from the sessions themselves,
-// so they can't disagree with them; failures have their own table.
+// Activities is the history of the accounts. Sign-ins and ends are read from the sessions themselves, and the last
+// change of a password from the credential, so they can't disagree with them; failures have their own table.
 type Activities struct{ table }
 
 const (
@@ -113,7 +115,16 @@ func (s Activities) Of(ctx context.Context, person uuid.UUID, since time.Time, l
 		return nil, fmt.Errorf("list failures: %w", err)
 	}
 
+	changed, err := gorm.G[Credential](s.db.Query(ctx)).Where("identity_id = ? AND method = ? AND version > 1 AND updated_at > ?", person, MethodPassword, since).
+		Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list password changes: %w", err)
+	}
+
 	var all []Activity
+	for _, v := range changed {
+		all = append(all, Activity{At: v.UpdatedAt, Kind: PasswordChanged})
+	}
 	for _, v := range started {
 		all = append(all, Activity{At: v.AuthenticatedAt, Kind: SignedIn, SessionID: v.ID, IPAddress: v.IPAddress, UserAgent: v.UserAgent})
 	}

@@ -163,7 +163,7 @@ func (h *Handler) activity(ctx context.Context, person uuid.UUID, limit int) (en
 		return nil, false, err
 	}
 	for _, v := range found[:min(limit, len(found))] {
-		where := activity.Device(v.UserAgent)
+		where := activity.Where(v)
 		if v.IPAddress != "" {
 			where += ", " + v.IPAddress
 		}

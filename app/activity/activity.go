@@ -16,6 +16,8 @@ func Describe(v models.Activity) string {
 		return "Failed sign-in"
 	case v.Kind == models.SignInFailed:
 		return fmt.Sprintf("%d failed sign-ins", v.Count)
+	case v.Kind == models.PasswordChanged:
+		return "Password changed"
 	}
 	if words := endings[v.Reason]; words != "" {
 		return words
@@ -32,4 +34,13 @@ var endings = map[models.Reason]string{
 	models.EndedByOperator:       "Ended by your administrator",
 	models.EndedByLimit:          "Ended: too many sessions",
 	models.Expired:               "Session expired",
+}
+
+// Where says in words on what device something happened: "Firefox on Linux". It is "" where that isn't known. It
+// is safe to print.
+func Where(v models.Activity) string {
+	if v.Kind == models.PasswordChanged {
+		return ""
+	}
+	return Device(v.UserAgent)
 }
