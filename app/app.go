@@ -3,6 +3,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -108,6 +109,38 @@ func (a *App) Drain() { a.health.Drain() }
 
 // LimitStreams lowers how many event streams may be open to most.
 func (a *App) LimitStreams(most int) { a.live.Limit(most) }
+
+// Alive returns an error if requests are no longer answered. It doesn't need the database.
+func (a *App) Alive(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.site.Path(route.Alive), nil)
+	if err != nil {
+		return err
+	}
+	req.Host, req.RequestURI, req.RemoteAddr = "localhost", req.URL.RequestURI(), "127.0.0.1:0"
+	var answer aliveAnswer
+	a.engine.ServeHTTP(&answer, req)
+	if answer.status != http.StatusOK {
+		return fmt.Errorf("the check answered %d", answer.status)
+	}
+	return nil
+}
+
+// aliveAnswer is a response of which only the status counts.
+type aliveAnswer struct {
+	header http.Header
+	status int
+}
+
+func (a *aliveAnswer) Header() http.Header {
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	return a.header
+}
+
+func (a *aliveAnswer) WriteHeader(status int) { a.status = status }
+
+func (a *aliveAnswer) Write(p []byte) (int, error) { return len(p), nil }
 
 // Ready returns an error if the database doesn't respond.
 func (a *App) Ready(ctx context.Context) error { return a.health.Ready(ctx) }

@@ -107,7 +107,7 @@ func serve(ctx context.Context, log *slog.Logger, settings *config.Settings, lat
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { latchkey.Run(background) })
-	running.Go(func() { runWatchdog(background, log, latchkey.Ready) })
+	running.Go(func() { runWatchdog(background, log, latchkey.Alive) })
 
 	connections, streams := shareDescriptors(maxDescriptors())
 	latchkey.LimitStreams(streams)

@@ -40,9 +40,10 @@ func notifySystemd(log *slog.Logger, states ...string) {
 	}
 }
 
-// runWatchdog notifies systemd, until ctx is done, as long as ready returns nil. systemd restarts a
-// service that has not done so for WatchdogSec.
-func runWatchdog(ctx context.Context, log *slog.Logger, ready func(context.Context) error) {
+// runWatchdog notifies systemd, until ctx is done, as long as the server is alive: its handler answers, whatever state
+// the database is in. A restart would help nobody whose database is away, and cost the answers that say so. systemd
+// restarts a service that has not notified it for WatchdogSec.
+func runWatchdog(ctx context.Context, log *slog.Logger, alive func(context.Context) error) {
 	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("systemd's watchdog is off", slog.Any("error", err))
@@ -53,10 +54,10 @@ func runWatchdog(ctx context.Context, log *slog.Logger, ready func(context.Conte
 	tick := time.NewTicker(timeout / 3)
 	defer tick.Stop()
 	for {
-		if err := ready(ctx); err == nil {
+		if err := alive(ctx); err == nil {
 			notifySystemd(log, daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			log.Error("not ready: systemd's watchdog is not notified", slog.Any("error", err))
+			log.Error("not alive: systemd's watchdog is not notified", slog.Any("error", err))
 		}
 		select {
 		case <-tick.C:
