@@ -79,6 +79,7 @@ func New(ctx context.Context, settings *config.Settings, database *db.DB, option
 			outbox.NewLogout(store.Deliveries, outbox.NewNotifier(settings, ring, options.Now), options.Traces, options.Log)),
 		live: live.New(site, store), health: health.New(site, store),
 	}
+	a.authn.Draw(ring.Draw)
 	if err := a.observe(database); err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func summary(t *testing.T, line string, known map[string]string) string {
 
 func TestEachSecurityEventIsALineOfTheLog(t *testing.T) {
 	site := newSite(t, behindProxy, func(c *config.Config) { c.Registration = "open" })
-	ada := site.register("ada@example.com").ID
+	ada, bob := site.register("ada@example.com").ID, site.register("bob@example.com").ID
 	dan := site.register("dan@example.com").ID
 	require.NoError(t, site.store.Identities.Disable(t.Context(), dan))
 	home := from("2001:db8::7")
@@ -67,7 +67,7 @@ func TestEachSecurityEventIsALineOfTheLog(t *testing.T) {
 	v.tryLogin("ada@example.com", "wrong password", home)
 	v.tryLogin("nobody@example.com", goodPassword, home)
 	v.tryLogin("dan@example.com", goodPassword, home)
-	require.Equal(t, http.StatusOK, v.submitLogin("ada@example.com", goodPassword, home).status)
+	require.Equal(t, http.StatusOK, v.submitLogin("bob@example.com", goodPassword, home).status)
 	first := v.get("/auth/sessions/whoami").text("id")
 	require.Equal(t, http.StatusOK, v.submitLogin("ada@example.com", goodPassword, home).status) // in the same browser
 	second := v.get("/auth/sessions/whoami").text("id")
@@ -87,7 +87,7 @@ func TestEachSecurityEventIsALineOfTheLog(t *testing.T) {
 	eve.lockOut("eve@example.com", from("203.0.113.7"))
 	site.stop()
 
-	known := map[string]string{ada.String(): "ada", dan.String(): "dan", first: "first", second: "second"}
+	known := map[string]string{ada.String(): "ada", bob.String(): "bob", dan.String(): "dan", first: "first", second: "second"}
 	var got []string
 	lines := site.securityEvents()
 	for _, line := range lines {
@@ -98,8 +98,8 @@ func TestEachSecurityEventIsALineOfTheLog(t *testing.T) {
 		"sign_in wrong identity=ada" + home6,
 		"sign_in wrong" + home6,
 		"sign_in disabled identity=dan" + home6,
-		"sign_in ok identity=ada session=first" + home6,
-		"session_ended ok identity=ada session=first reason=new_login by=person" + home6,
+		"sign_in ok identity=bob session=first" + home6,
+		"session_ended ok identity=bob session=first reason=new_login by=person" + home6,
 		"sign_in ok identity=ada session=second" + home6,
 		"sign_in ok identity=ada session=another client=127.0.0.1",
 		"confirmation wrong identity=ada session=second client=127.0.0.1",

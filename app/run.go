@@ -20,6 +20,8 @@ const (
 	expireEvery = 2 * time.Second
 	// sweepEvery is the interval of looking for sweeps that other processes have left.
 	sweepEvery = 500 * time.Millisecond
+	// learnEvery is the interval of counting what the stored passwords cost. It reads all of them.
+	learnEvery = time.Hour
 	// relayEvery is the interval of looking for security events that commands have left.
 	relayEvery = time.Second
 	// watchEvery is the interval of checking that the database responds.
@@ -36,6 +38,7 @@ func (a *App) Run(ctx context.Context) {
 	running.Go(func() { a.upkeep.expire(ctx) })
 	running.Go(func() { a.upkeep.sweep(ctx) })
 	running.Go(func() { a.upkeep.relay(ctx) })
+	running.Go(func() { a.learnCosts(ctx) })
 	running.Go(func() { a.watch(ctx) })
 	running.Go(func() { a.outbox.Run(ctx) })
 	running.Go(func() { a.site.Ring.Run(ctx, a.site.Log) })
@@ -49,6 +52,12 @@ func (a *App) Run(ctx context.Context) {
 func (a *App) watch(ctx context.Context) {
 	failing := outage.New(a.site.Log, "reaching the database")
 	background.Every(ctx, watchEvery, func(ctx context.Context) { failing.Report(ctx, a.Ready(ctx)) })
+}
+
+// learnCosts keeps the times that sign-ins take alike, with and without an account, until ctx is done.
+func (a *App) learnCosts(ctx context.Context) {
+	failing := outage.New(a.site.Log, "counting the costs of passwords")
+	background.Every(ctx, learnEvery, func(ctx context.Context) { failing.Report(ctx, a.authn.LearnCosts(ctx)) })
 }
 
 // observe wires what metrics and traces are told. Without them, nothing is.

@@ -173,6 +173,26 @@ func (s Credentials) Rehash(ctx context.Context, c Credential, stronger string) 
 	return nil
 }
 
+// PasswordCosts counts the stored passwords by their costs, the part of the PHC string before the salt: such as
+// "$argon2id$v=19$m=19456,t=2,p=1$".
+func (s Credentials) PasswordCosts(ctx context.Context) (map[string]int, error) {
+	const base64 = "'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'"
+	var rows []struct {
+		Costs string
+		N     int
+	}
+	err := s.db.Query(ctx).Raw(`SELECT rtrim(rtrim(rtrim(hash, `+base64+`), '$'), `+base64+`) AS costs, count(*) AS n
+		FROM credentials WHERE method = ? GROUP BY costs`, MethodPassword).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("count the costs of passwords: %w", err)
+	}
+	counts := make(map[string]int, len(rows))
+	for _, row := range rows {
+		counts[row.Costs] = row.N
+	}
+	return counts, nil
+}
+
 // CredentialChange holds the arguments of Replace.
 type CredentialChange struct {
 	Credential uuid.UUID

@@ -210,3 +210,22 @@ func TestCredentialOfADeletedAccountIsRefused(t *testing.T) {
 
 	require.ErrorIs(t, err, models.ErrNotFound)
 }
+
+func TestPasswordsAreCountedByTheirCosts(t *testing.T) {
+	w := newWorld(t)
+	counts, err := w.Credentials.PasswordCosts(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, counts)
+	for i, hash := range []string{
+		"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$a2V5+/",
+		"$argon2id$v=19$m=19456,t=2,p=1$b3RoZXI$b3RoZXI",
+		"$argon2id$v=19$m=8,t=1,p=1$c2FsdA$a2V5",
+	} {
+		_, _, err := w.Identities.Create(t.Context(), models.NewIdentity{Email: fmt.Sprintf("person%d@example.com", i),
+			Credential: models.NewCredential{Method: models.MethodPassword, Secret: hash}})
+		require.NoError(t, err)
+	}
+	counts, err = w.Credentials.PasswordCosts(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"$argon2id$v=19$m=19456,t=2,p=1$": 2, "$argon2id$v=19$m=8,t=1,p=1$": 1}, counts)
+}

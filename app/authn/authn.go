@@ -35,18 +35,32 @@ type Service struct {
 	now      func() time.Time
 	queues   queues
 	rights   rights
-	claimed  atomic.Bool // there has been an account: see Unclaimed
+	draw     func(string) uint64 // a number for an address without an account
+	claimed  atomic.Bool         // there has been an account: see Unclaimed
 }
 
 // New returns a Service. writes runs the writes that no response waits for, and may be nil.
 func New(settings *config.Settings, store *models.Store, writes *background.Queue, log *slog.Logger, now func() time.Time) *Service {
 	return &Service{settings: settings, store: store, hasher: password.NewHasher(settings.PasswordParams()),
 		rules:  password.Rules{MinLength: settings.PasswordMinLength, SiteName: settings.SiteName},
-		writes: writes, log: log, audit: audit.New(log), now: now, queues: queues{bySource: map[string]*queue{}}, rights: rights{byAccount: map[uuid.UUID]*rate.Limiter{}}}
+		writes: writes, log: log, audit: audit.New(log), draw: func(string) uint64 { return 0 }, now: now, queues: queues{bySource: map[string]*queue{}}, rights: rights{byAccount: map[uuid.UUID]*rate.Limiter{}}}
 }
 
 // Observe sets the metrics that count sign-ins. Call it before the Service is used.
 func (s *Service) Observe(m *metrics.Metrics) { s.metrics = m }
+
+// Draw sets the function that returns a secret number for an address, always the same: by it, addresses without an account
+// get a share of the costs of those that have one. Call it before the Service is used.
+func (s *Service) Draw(draw func(address string) uint64) { s.draw = draw }
+
+// LearnCosts reads what the stored hashes cost, for the addresses without an account.
+func (s *Service) LearnCosts(ctx context.Context) error {
+	counts, err := s.store.Credentials.PasswordCosts(ctx)
+	if err == nil {
+		s.hasher.Dummies.Update(counts)
+	}
+	return err
+}
 
 // Hasher returns the Hasher of passwords.
 func (s *Service) Hasher() *password.Hasher { return s.hasher }

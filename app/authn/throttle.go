@@ -86,7 +86,7 @@ func (s *Service) throttled(ctx context.Context, client Client, email string, cr
 	if wait > 0 {
 		return false, &ThrottledError{"Too many wrong passwords.", wait}
 	}
-	ok, stale, err := s.compare(ctx, pass, credential.Secret)
+	ok, stale, err := s.compare(ctx, pass, email, credential.Secret)
 	detached := context.WithoutCancel(ctx)
 	switch {
 	case err != nil: // it wasn't checked
@@ -161,9 +161,9 @@ func (s *Service) withTurn(ctx context.Context, client Client, email string, cre
 }
 
 // compare compares a password with a hash, which is empty if there is no account.
-func (s *Service) compare(ctx context.Context, pass, hash string) (ok, stale bool, err error) {
+func (s *Service) compare(ctx context.Context, pass, email, hash string) (ok, stale bool, err error) {
 	if hash == "" {
-		return false, false, s.hasher.VerifyNobody(ctx, pass)
+		return false, false, s.hasher.VerifyNoAccount(ctx, pass, s.draw(models.NormalizeEmail(email)))
 	}
 	return s.hasher.Verify(ctx, pass, hash)
 }

@@ -86,8 +86,10 @@ func (p Params) below(current Params) bool {
 // long, and the context's error if it ends before hashing starts. Passwords that differ only
 // in Unicode normalization are the same, since keyboards differ in how they enter an é (NIST SP 800-63B-4 §3.1.1.2).
 type Hasher struct {
+	// Dummies has the costs of hashes for people who have no account.
+	Dummies Dummies
+
 	params Params
-	nobody string // a hash that no password matches
 	queue  queue
 	onHash func(context.Context, Hashing)
 }
@@ -120,7 +122,7 @@ func NewHasher(p Params) *Hasher {
 	cores := runtime.GOMAXPROCS(0)
 	budget := memoryBudget(debug.SetMemoryLimit(-1))
 	slots := int(max(1, min(int64(cores), budget/int64(p.MemoryKiB))))
-	return &Hasher{params: p, nobody: unmatchable(p), queue: queue{slots: slots, places: cores * waitingPerCore, budget: budget}}
+	return &Hasher{params: p, queue: queue{slots: slots, places: cores * waitingPerCore, budget: budget}}
 }
 
 // otherMemory is what the rest of the program may need, in bytes.
@@ -181,10 +183,15 @@ func (h *Hasher) Verify(ctx context.Context, password, hash string) (ok, stale b
 	return ok, ok && stored.below(h.params), nil
 }
 
-// VerifyNobody takes as long as a Verify that fails, and fails with the same errors:
-// call it when there is no such account, so that the timing doesn't reveal it.
+// VerifyNobody is VerifyNoAccount with the number 0.
 func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
-	_, _, err := h.Verify(ctx, password, h.nobody)
+	return h.VerifyNoAccount(ctx, password, 0)
+}
+
+// VerifyNoAccount takes as long as a Verify that fails, and fails with the same errors: call it when there is no
+// such account, so that the timing doesn't reveal it. The number stands for the address: see Dummies.
+func (h *Hasher) VerifyNoAccount(ctx context.Context, password string, number uint64) error {
+	_, _, err := h.Verify(ctx, password, unmatchable(h.Dummies.of(number, h.params)))
 	return err
 }
 
