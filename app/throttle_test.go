@@ -131,7 +131,7 @@ func TestUnknownAndKnownAddressesAnswerAlike(t *testing.T) {
 			res.header.Del("Content-Length")
 			answers[i] = append(answers[i], fmt.Sprint(res.status, res.header, varying.ReplaceAllString(res.body, "")))
 		}
-		require.Contains(t, answers[i][7], "too_many_attempts")
+		require.Contains(t, answers[i][7], "Too many wrong passwords.")
 	}
 	require.Equal(t, answers[0], answers[1])
 }

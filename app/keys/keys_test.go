@@ -373,3 +373,11 @@ func TestOneKeyOfAnAlgorithmIsMadeHoweverManyAsk(t *testing.T) {
 	require.Len(t, published(t, one), 2, "one of each algorithm")
 	require.NoError(t, verify(t, other, sign(t, one, backchannel.RS256)))
 }
+
+func TestEveryInstanceDrawsTheSame(t *testing.T) {
+	h := newHouse(t)
+	one, other := h.load(), h.load()
+	require.Equal(t, one.Draw("ada@example.com"), other.Draw("ada@example.com"))
+	require.NotEqual(t, one.Draw("ada@example.com"), one.Draw("bob@example.com"))
+	require.NotEqual(t, one.Draw("ada@example.com"), newHouse(t).load().Draw("ada@example.com"), "without the key nobody can tell")
+}
