@@ -194,6 +194,7 @@ func TestAProxyTellsWhoAsksAndNobodyElseDoes(t *testing.T) {
 				h.Set("X-Forwarded-Proto", "http")
 				h.Set("X-Forwarded-Host", "evil.example")
 				h.Set("X-Real-Ip", "203.0.113.9")
+				h.Set("Forwarded", "for=203.0.113.9;host=evil.example")
 				h.Set("X-Request-Id", claimed)
 			}
 			for _, asked := range []struct{ way, origin string }{

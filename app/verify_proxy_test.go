@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -373,6 +374,99 @@ func TestNoStrangerSpeaksForLatchkey(t *testing.T) {
 	})
 }
 
+// forged are headers that apps and Latchkey may believe, since proxies send them.
+var forged = []string{"Forwarded", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
+	"X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups",
+	"X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL",
+	"Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups", "X-Remote-User", "X-Remote-Email", "X-Remote-Name", "X-Remote-Group", "X-Remote-Groups"}
+
+// forgeries returns the headers with a value that a test recognizes, as they are written and with underscores,
+// and with a Connection header that names them.
+func forgeries() string {
+	var lines strings.Builder
+	for _, name := range forged {
+		fmt.Fprintf(&lines, "%s: forged\r\n%s: forged\r\n%s: forged\r\n", name, strings.ReplaceAll(name, "-", "_"), strings.ToUpper(name))
+	}
+	return lines.String() + "Traceparent: forged\r\nConnection: " + strings.Join(forged, ", ") + ", Cookie-2\r\n"
+}
+
+// believed are the headers that Latchkey may believe.
+var believed = []string{"Forwarded", "X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Method", "X-Forwarded-Uri", "X-Original-Url", "X-Original-Method", "Traceparent"}
+
+// requireNothingForged fails if a forged header is there, in any spelling, but for those that harmless is true for.
+func requireNothingForged(t *testing.T, got http.Header, harmless func(name string) bool) {
+	t.Helper()
+	for name, values := range got {
+		if harmless(name) {
+			continue
+		}
+		require.NotContains(t, strings.Join(values, ","), "forged", name)
+		require.NotContains(t, name, "_", "apps take it for the header with dashes")
+	}
+	require.NotContains(t, strings.ToLower(got.Get("Connection")), "r", "no header is named to be dropped: %v", got["Connection"])
+}
+
+func TestNothingForgedArrives(t *testing.T) {
+	for _, g := range guards {
+		t.Run(g.name, func(t *testing.T) {
+			asked := make(chan http.Header, 10)
+			latchkey := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked <- r.Header.Clone()
+				w.Header().Set("Remote-User", "ada")
+				for _, name := range []string{"Remote-Email", "Remote-Name", "Remote-Groups"} {
+					w.Header().Set(name, "")
+				}
+			}))
+			t.Cleanup(latchkey.Close)
+			p := protectBy(t, strings.TrimPrefix(latchkey.URL, "http://"), g.doc, g.start)
+
+			const cookies = "a=b; __Secure-latchkey_session=s; a-__Secure-latchkey_x=1; c=d; __Secure-latchkey_device=d; e=__Secure-latchkey_f"
+			got := p.raw(t, "app.example.com", "POST /x?y HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 0\r\nCookie: "+cookies+"\r\n"+forgeries()+"\r\n").recorded().Header
+			requireNothingForged(t, got, func(name string) bool { return name == "Traceparent" })
+			require.Equal(t, []string{"ada"}, got["Remote-User"])
+			require.Equal(t, []string{"https"}, got["X-Forwarded-Proto"])
+			require.Regexp(t, `^127\.0\.0\.\d+$`, got.Get("X-Forwarded-For"))
+			require.Equal(t, "a=b; a-__Secure-latchkey_x=1; c=d; e=__Secure-latchkey_f", strings.Join(strings.Fields(strings.ReplaceAll(got.Get("Cookie"), ";", "; ")), " "), "the cookies of others are whole")
+
+			verify := <-asked
+			requireNothingForged(t, verify, func(string) bool { return false })
+			require.Equal(t, []string{"app.example.com"}, verify["X-Forwarded-Host"])
+			require.Equal(t, []string{"POST"}, verify["X-Forwarded-Method"])
+			require.Equal(t, []string{"/x?y"}, verify["X-Forwarded-Uri"])
+			require.Contains(t, verify.Get("Cookie"), "__Secure-latchkey_session=s")
+
+			p.raw(t, "auth.example.com", "GET /auth/login HTTP/1.1\r\nHost: auth.example.com\r\n"+forgeries()+"\r\n")
+			requireNothingForged(t, <-asked, func(name string) bool { return !slices.Contains(believed, name) })
+		})
+	}
+}
+
+func TestPublicPathsAndPreflightsPassTheProxies(t *testing.T) {
+	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
+		p := guard(func(c *config.Config) {
+			c.Access = "app.example.com=SIGNED-IN,PREFLIGHT app.example.com/public/*=PUBLIC"
+		})
+		send := func(request, lines string) answer {
+			return p.raw(t, "app.example.com", request+" HTTP/1.1\r\nHost: app.example.com\r\nAccept: application/json\r\nConnection: close\r\n"+lines+"\r\n")
+		}
+		for _, request := range []string{"GET /public/x?y=z", "POST /public/"} {
+			got := send(request, "Remote-User: root\r\nContent-Length: 0\r\n").recorded()
+			require.Empty(t, strings.Join(got.Header["Remote-User"], ""), "nobody is signed in")
+		}
+		const preflight = "Origin: https://spa.example.com\r\nAccess-Control-Request-Method: PUT\r\n"
+		require.Equal(t, "OPTIONS", send("OPTIONS /x", preflight).recorded().Method)
+		before := p.app.requests()
+		for request, lines := range map[string]string{
+			"GET /x": "", "GET /public/../x": "", "GET /public/%2e%2e/x": "", "GET /public/..;/x": "", "GET //public/x": "", "GET /PUBLIC/x": "", "GET /public": "", "OPTIONS /x": "",
+			"POST /x": preflight + "Content-Length: 0\r\n", "GET /x?": "X-Original-URL: https://app.example.com/public/x\r\nX-Forwarded-Uri: /public/x\r\nX-Forwarded-Method: OPTIONS\r\n" + preflight,
+		} {
+			res := send(request, lines)
+			require.Contains(t, []int{http.StatusUnauthorized, http.StatusBadRequest, http.StatusMovedPermanently, http.StatusPermanentRedirect}, res.status, "%s: %s", request, res.body)
+		}
+		require.Equal(t, before, p.app.requests())
+	})
+}
+
 func TestNoStrangerSpeaksForTheProxy(t *testing.T) {
 	eachGuard(t, func(t *testing.T, guard func(...func(*config.Config)) *protected) {
 		p := guard(func(c *config.Config) { c.Access = "app.example.com=staff" })
@@ -421,7 +515,7 @@ func TestAnAppForSomePeople(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, res.status, res.body)
 			require.Contains(t, res.header.Get("Content-Type"), "text/html")
 			if method != "HEAD" {
-				require.Contains(t, res.body, "You are signed in as <bdi>ada@example.com</bdi>.")
+				require.Contains(t, res.body, "You are signed in as <bdi>ada@example.com</bdi>. Ask")
 			}
 			res = v.send(method, p.appURL("/x"), "", asJSON)
 			require.Equal(t, http.StatusForbidden, res.status, res.body)

@@ -342,7 +342,7 @@ func TestWhoMayNotUseAnAppIsToldWhoTheyAre(t *testing.T) {
 
 	page.requireError(http.StatusForbidden, "")
 	require.Contains(t, page.body, "You don’t have access to wiki.example.com")
-	require.Contains(t, page.body, "You are signed in as <bdi>ada@example.com</bdi>.")
+	require.Contains(t, page.body, "You are signed in as <bdi>ada@example.com</bdi>. Ask")
 	require.Contains(t, page.body, `href="https://auth.example.com/auth/self-service/logout?token=`)
 	require.Contains(t, page.body, `href="https://auth.example.com/auth/account"`)
 	require.NotRegexp(t, `(href|src)="/`, page.body, "on another host these lead to the app")
