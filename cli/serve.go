@@ -41,6 +41,7 @@ func (serveCmd) Run(ctx context.Context, settings *config.Settings, options app.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200) // the heap is small: half the collections cost two megabytes
 	}
+	limitMemory(options.Log)
 	traces, err := tracing.FromEnvironment(ctx, version(), options.Log)
 	if err != nil {
 		return err
