@@ -61,6 +61,34 @@ func TestRefreshByAnotherPersonStartsTheirSession(t *testing.T) {
 	require.Equal(t, "bob@example.com", res.text("session.identity.traits.email"))
 }
 
+// Not from the browser's history, nor from an id that another browser got hold of.
+func TestRefreshFlowTellsNobodyElseWhoseItIs(t *testing.T) {
+	site := newSite(t)
+	site.register("bob@example.com")
+	person := site.register("ada@example.com")
+	ada := site.signIn("ada@example.com")
+	flow := ada.refreshed("")
+	get := "/auth/self-service/login/flows?id=" + flow.text("id")
+	require.Equal(t, "ada@example.com", ada.get(get).text("ui.nodes.1.attributes.value"))
+	_, err := site.store.Sessions.EndAll(t.Context(), person.ID)
+	require.NoError(t, err)
+
+	later := ada.get(get)
+	require.Equal(t, false, later.field("refresh"))
+	require.Equal(t, "text", later.text("ui.nodes.1.attributes.type"))
+	require.NotContains(t, later.body, "ada@example.com")
+	require.NotContains(t, ada.open("/auth/login?flow="+flow.text("id")).body, "ada@example.com")
+	refused := ada.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "password": goodPassword})
+	require.EqualValues(t, 4000002, refused.field("ui.nodes.1.messages.0.id"), "it doesn't know who")
+
+	require.Equal(t, http.StatusOK, ada.submitLogin("bob@example.com", goodPassword).status)
+	require.Equal(t, "bob@example.com", ada.get(get).text("ui.nodes.1.attributes.value"), "of who is signed in now")
+
+	eve := site.visitor()
+	shown := eve.open("/auth/login?flow=" + flow.text("id"))
+	require.NotContains(t, shown.body, "example.com")
+}
+
 func TestRefreshWithoutASessionIsASignIn(t *testing.T) {
 	site := newSite(t)
 	flow := site.visitor().refreshed("")
@@ -83,6 +111,13 @@ func TestAPIClientsSignInOnceAndRefresh(t *testing.T) {
 	}
 	flow := v.get("/auth/self-service/login/api?refresh=true", token)
 	require.Equal(t, true, flow.field("refresh"))
+	require.JSONEq(t, flow.body, v.get("/auth/self-service/login/flows?id="+flow.text("id"), token).body)
+	require.Equal(t, false, v.get("/auth/self-service/login/flows?id="+flow.text("id")).field("refresh"))
+	browser := site.signIn("ada@example.com")
+	for _, h := range []header{asJSON, with("Authorization", "Basic eDp4")} {
+		require.Equal(t, false, browser.get("/auth/self-service/login/api?refresh=true", h).field("refresh"), "a browser's session is not theirs")
+		require.Equal(t, http.StatusOK, browser.get("/auth/self-service/login/api", h).status)
+	}
 	res := v.postJSON(flow.text("ui.action"), map[string]string{"method": "password", "password": goodPassword}, token)
 	require.Equal(t, http.StatusOK, res.status, res.body)
 	require.Equal(t, signedIn.text("session.id"), res.text("session.id"))
@@ -193,6 +228,14 @@ func TestProxiesAskWhoamiByAnyMethod(t *testing.T) {
 	site.visitor().get("/auth/sessions/whoami?tokenize_as=jwt").requireError(http.StatusBadRequest, "")
 	require.Zero(t, writes())
 	require.True(t, ada.signedIn())
+
+	bob := site.signUp("bob@example.com")
+	value := with("X-Session-Cookie", bob.cookie("latchkey_session"))
+	for _, v := range []*visitor{site.visitor(), bob} {
+		require.Equal(t, "bob@example.com", v.get("/auth/sessions/whoami", value).text("identity.traits.email"))
+	}
+	site.visitor().get("/auth/sessions/whoami", with("X-Session-Cookie", `x; latchkey_session="`)).requireError(http.StatusUnauthorized, "session_inactive")
+	site.visitor().get("/auth/self-service/logout/browser", value).requireError(http.StatusUnauthorized, "session_inactive")
 }
 
 func TestFlowsThatDoNotExistSaySo(t *testing.T) {

@@ -97,6 +97,9 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		}
 		switch {
 		case r.Bearer:
+			if !r.Flow {
+				chain = append(chain, site.AcceptCookieHeader)
+			}
 			chain = append(chain, byHeader)
 		case !r.Public:
 			chain = append(chain, byCookie)

@@ -40,11 +40,13 @@ type Flow struct {
 	ReturnTo string    `json:"u,omitempty"`
 	Query    string    `json:"q,omitempty"` // it was started with, return_to aside
 	AAL      string    `json:"l,omitempty"` // requested
-	Person   string    `json:"p,omitempty"` // the address of who is to confirm who they are: see Refresh
 	Setup    string    `json:"s,omitempty"` // the setup token that came with the link
 
 	Values   map[string]string `json:"v,omitempty"` // by node; never a secret
 	Messages map[string][]Text `json:"m,omitempty"` // by node; "" for the whole form
+
+	// Person is the address of who is to confirm who they are: see setPerson.
+	Person string `json:"-"`
 
 	id string
 }
@@ -112,7 +114,7 @@ func (s *Flows) Create(kind Kind, api bool) gin.HandlerFunc {
 			s.Fail(c, err)
 			return
 		}
-		if !f.Refresh && (!api || web.CarriesToken(c.Request)) {
+		if !f.Refresh && (!api || web.SendsToken(c.Request)) {
 			switch session, err := s.SignedIn(c); {
 			case err == nil && !api && web.PrefersHTML(c.Request):
 				s.GoOn(c, session, kind.Finished(f))
@@ -374,19 +376,33 @@ func (s *Flows) start(c *gin.Context, kind Kind, api bool) (*Flow, error) {
 	if f.AAL != "" && f.AAL != string(models.AAL1) && f.AAL != string(models.AAL2) {
 		return nil, errAAL
 	}
-	if query.Get("refresh") == "true" {
-		switch session, err := s.Active(c); {
-		case err == nil:
-			f.Refresh, f.Person = true, session.Identity.Email
-		case !errors.Is(err, web.ErrNoSession):
-			return nil, err
-		}
+	f.Refresh = query.Get("refresh") == "true"
+	if err := s.setPerson(c, f); err != nil {
+		return nil, err
 	}
 	query.Del("return_to")
 	if f.Query = query.Encode(); len(f.Query) > maxQuery {
 		f.Query = ""
 	}
 	return f, s.issue(c, f)
+}
+
+// setPerson finds out who is to confirm who they are. Without a session the flow is a sign-in like any other. It isn't
+// part of the id, or whoever uses the browser next would learn from an old URL who was signed in.
+func (s *Flows) setPerson(c *gin.Context, f *Flow) error {
+	if !f.Refresh || f.API && !web.SendsToken(c.Request) {
+		f.Refresh = false
+		return nil
+	}
+	session, err := s.Active(c)
+	if errors.Is(err, web.ErrNoSession) {
+		f.Refresh = false
+		return nil
+	}
+	if err == nil {
+		f.Person = session.Identity.Email
+	}
+	return err
 }
 
 // issue gives a new or reused flow a time and an id.
@@ -433,9 +449,10 @@ func (s *Flows) open(c *gin.Context, kind Kind, id string) (*Flow, error) {
 	}
 	f.ReturnTo = s.StillAllowed(c, f.ReturnTo)
 	if !f.API && !s.startedHere(c, f) {
+		f.Refresh = false
 		return f, web.ErrOtherBrowser
 	}
-	return f, nil
+	return f, s.setPerson(c, f)
 }
 
 // flowID returns the flow id from the query.
@@ -460,7 +477,7 @@ func (s *Flows) replace(c *gin.Context, kind Kind, old *Flow) error {
 		return err
 	}
 	p := *errExpired
-	p.Flow = &web.ReplacedFlow{UseFlowID: fresh.id, ExpiredAt: at, Since: s.Now().Sub(at)}
+	p.Flow = &web.ReplacedFlow{UseFlowID: fresh.id, ExpiredAt: at, Since: max(0, s.Now().Sub(at))}
 	p.Details = map[string]any{"redirect_to": s.Origin(c) + s.begin(kind, &fresh)}
 	return &p
 }

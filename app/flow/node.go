@@ -107,7 +107,8 @@ func RefusedPassword(text string) Text {
 
 // Missing is a message of a node that was left empty.
 func Missing(node, text string) Text {
-	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]any{"property": node}}
+	property := node[strings.LastIndexByte(node, '.')+1:] // "email" of "traits.email"
+	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]any{"property": property}}
 }
 
 // InvalidEmail is a message about a malformed address.

@@ -114,7 +114,7 @@ const SelfService = "/self-service/"
 var (
 	LoginAPI            = add(Route{Method: http.MethodGet, Path: "/self-service/login/api", JSON: true, CORS: true, Bearer: true})
 	LoginBrowser        = add(Route{Method: http.MethodGet, Path: "/self-service/login/browser", CORS: true})
-	LoginFlow           = add(Route{Method: http.MethodGet, Path: "/self-service/login/flows", JSON: true, CORS: true})
+	LoginFlow           = add(Route{Method: http.MethodGet, Path: "/self-service/login/flows", JSON: true, CORS: true, Bearer: true})
 	SubmitLogin         = add(Route{Method: http.MethodPost, Path: "/self-service/login", CORS: true, Flow: true, Form: Login, Bearer: true})
 	RegistrationAPI     = add(Route{Method: http.MethodGet, Path: "/self-service/registration/api", JSON: true, CORS: true, Bearer: true})
 	RegistrationBrowser = add(Route{Method: http.MethodGet, Path: "/self-service/registration/browser", CORS: true})

@@ -71,11 +71,15 @@ func CarriesToken(r *http.Request) bool {
 	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
 }
 
+// SendsToken reports whether a request counts for an API client's session in flows. Authorization doesn't: it may be
+// meant for a proxy, and the session then be that of a browser's cookie.
+func SendsToken(r *http.Request) bool { return r.Header.Get("X-Session-Token") != "" }
+
 // SignInOptions returns the options of the session to start: api is for a client that keeps its token
 // itself, refresh for a person who confirms who they are.
 func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn.Options, error) {
 	options := authn.Options{Token: api, Remember: remember}
-	if api && (!refresh || !CarriesToken(c.Request)) {
+	if api && (!refresh || !SendsToken(c.Request)) {
 		return options, nil
 	}
 	held, err := s.Held(c)

@@ -188,3 +188,14 @@ func cookiePaths(path string) []string {
 	}
 	return paths
 }
+
+// AcceptCookieHeader takes the header X-Session-Cookie for the session's cookie, for servers that pass it on without
+// its name.
+func (s *Site) AcceptCookieHeader(c *gin.Context) {
+	value := c.GetHeader("X-Session-Cookie")
+	if value == "" {
+		return
+	}
+	first := s.CookieName(config.SessionCookie) + "=" + value
+	c.Request.Header["Cookie"] = append([]string{first}, c.Request.Header["Cookie"]...)
+}
