@@ -99,4 +99,30 @@ func (u *upkeep) prune(ctx context.Context) {
 			u.site.Log.Error("clean-up failed", slog.String("of", what), slog.Any("error", err))
 		}
 	}
+	u.shrink(ctx)
+}
+
+const (
+	// shrinkPages is how much of a SQLite file is freed at once: a megabyte, which takes some milliseconds.
+	shrinkPages = 256
+	// shrinkPause lets others write.
+	shrinkPause = 50 * time.Millisecond
+)
+
+// shrink returns what prune has freed to the file system.
+func (u *upkeep) shrink(ctx context.Context) {
+	for {
+		n, err := u.store.Shrink(ctx, shrinkPages)
+		if err != nil && ctx.Err() == nil {
+			u.site.Log.Error("clean-up failed", slog.String("of", "free space"), slog.Any("error", err))
+		}
+		if err != nil || n == 0 {
+			return
+		}
+		select {
+		case <-time.After(shrinkPause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -34,6 +34,7 @@ type commands struct {
 	App         appCmd         `cmd:"" help:"Apps that are notified when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign logout notifications: list, rotate."`
 	Backup      backupCmd      `cmd:"" help:"Copy the SQLite database into a new file, while the server keeps running."`
+	Vacuum      vacuumCmd      `cmd:"" help:"Shrink the SQLite database, while the server is stopped: once, for a file of an earlier version."`
 	Check       checkCmd       `cmd:"" help:"Print what is wrong with settings, database, proxy, cookies and clock, and how to fix it. Changes nothing."`
 	Copy        copyCmd        `cmd:"" help:"Copy everything to another database, such as from SQLite to PostgreSQL. Nobody is signed out by it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`

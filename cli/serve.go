@@ -20,6 +20,7 @@ import (
 	"latchkey/app/connlimit"
 	"latchkey/app/tracing"
 	"latchkey/app/web"
+	"latchkey/cli/check"
 	"latchkey/db"
 )
 
@@ -57,6 +58,9 @@ func (serveCmd) Run(ctx context.Context, settings *config.Settings, options app.
 		}
 	}
 	return withDatabase(ctx, settings, db.Open, func(database *db.DB) error {
+		for _, problem := range check.ExposedFiles(settings) {
+			options.Log.Warn(problem)
+		}
 		latchkey, err := app.New(ctx, settings, database, options)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,6 +92,27 @@ func TestDatabaseIsItsOwnersAlone(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), info.Name())
 	}
+}
+
+func TestServeWarnsOfFilesThatOthersCanRead(t *testing.T) {
+	m := kit.NewSQLiteMachine(t)
+	m.AddUser("ada@example.com")
+	key := filepath.Join(m.Dir, "key")
+	require.NoError(t, os.WriteFile(key, []byte(strings.Repeat("k", 40)), 0o600))
+	m.Env = append(m.Env, "SECRET_KEY_FILE="+key)
+	require.NoError(t, os.Chmod(m.Dir, 0o700))
+	s := m.Start()
+	s.Stop()
+	require.NotContains(t, s.Log(), "chmod")
+
+	require.NoError(t, os.Chmod(m.DatabaseFile(), 0o644))
+	require.NoError(t, os.Chmod(key, 0o440))
+	require.NoError(t, os.Chmod(m.Dir, 0o777))
+	s = m.Start()
+
+	require.Contains(t, s.Log(), "chmod 600 "+m.DatabaseFile())
+	require.Contains(t, s.Log(), "chmod 600 "+key)
+	require.Contains(t, s.Log(), "chmod go-w "+m.Dir)
 }
 
 func TestLogsForPrograms(t *testing.T) {

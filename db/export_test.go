@@ -1,6 +1,9 @@
 package db
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // OpenBefore opens a database as the version before a migration did.
 func OpenBefore(ctx context.Context, url, migration string) (*DB, error) {
@@ -12,4 +15,14 @@ func OpenBefore(ctx context.Context, url, migration string) (*DB, error) {
 		}
 	}
 	return Open(ctx, url)
+}
+
+// Rewrite writes a SQLite file anew with a pragma.
+func Rewrite(ctx context.Context, path, pragma string) error {
+	conns, err := openSQLiteFile(path, pragma)
+	if err != nil {
+		return err
+	}
+	_, err = conns.ExecContext(ctx, "VACUUM")
+	return errors.Join(err, conns.Close())
 }

@@ -57,7 +57,7 @@ func openSQLite(ctx context.Context, path string, create bool) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	connections, err := driver.NewConnector(sqliteDSN(path, "journal_mode(WAL)"))
+	connections, err := driver.NewConnector(sqliteDSN(path, incrementalVacuum, "journal_mode(WAL)"))
 	if err != nil {
 		return nil, openError(path, err)
 	}

@@ -94,6 +94,11 @@ func (t table) ending(ctx context.Context, do func(tx *db.Tx) (Ended, error)) (e
 	return ended, nil
 }
 
+// Shrink returns free space of a SQLite file to the file system, in one short write: see db.DB.Shrink.
+func (s *Store) Shrink(ctx context.Context, pages int) (freed int, err error) {
+	return s.Identities.db.Shrink(ctx, pages)
+}
+
 // Ping returns an error if the database can't be read.
 func (s *Store) Ping(ctx context.Context) error {
 	if _, err := s.Identities.Exist(ctx); err != nil {

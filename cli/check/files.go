@@ -2,11 +2,16 @@ package check
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	"latchkey/app/config"
+	"latchkey/db"
 )
 
 const (
@@ -34,8 +39,8 @@ func (r *report) checkFiles(path string) bool {
 		if err != nil {
 			continue // SQLite creates it when it needs it
 		}
-		if open := part.Mode().Perm() &^ 0o600; open != 0 && hasPermissions {
-			r.fail("files", "others can read or write %s (%s) – chmod 600 %[1]s", part.Name(), part.Mode().Perm())
+		if problem := exposed(path + suffix); problem != "" {
+			r.fail("files", "%s", problem)
 		}
 		if ownerOf(part) != ownerOf(info) {
 			r.fail("files", "%s belongs to another user than %s, so the server can't use it – chown --reference=%s %s", part.Name(), info.Name(), path, path+suffix)
@@ -48,8 +53,8 @@ func (r *report) checkFiles(path string) bool {
 		}
 	}
 	dir := filepath.Dir(path)
-	if parent, err := os.Stat(dir); err == nil && parent.Mode().Perm()&0o022 != 0 && hasPermissions {
-		r.fail("files", "others can write in the directory %s (%s), and so replace the database – chmod go-w %[1]s", dir, parent.Mode().Perm())
+	if problem := exposedDirectory(dir); problem != "" {
+		r.fail("files", "%s", problem)
 	}
 	if r.failures == failures {
 		r.ok("files", "%s, %s, accessible to its owner only", path, fileSize(total))
@@ -75,3 +80,49 @@ func (r *report) checkDisk(dir string, size int64) {
 func fileSize(size int64) string { return humanize.IBytes(unsigned(size)) }
 
 func unsigned(size int64) uint64 { return uint64(max(size, 0)) } // #nosec G115 -- it is not negative
+
+// ExposedFiles says which files with secrets others can read or replace, and how to prevent it: those of the
+// database, and those that settings name.
+func ExposedFiles(settings *config.Settings) (problems []string) {
+	add := func(problem string) {
+		if problem != "" {
+			problems = append(problems, problem)
+		}
+	}
+	if path, ok := db.SQLitePath(settings.DatabaseURL); ok {
+		if absolute, err := filepath.Abs(path); err == nil { // for the log, which is read elsewhere
+			path = absolute
+		}
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			add(exposed(path + suffix))
+		}
+		add(exposedDirectory(filepath.Dir(path)))
+	}
+	for _, secret := range settings.SecretFiles() {
+		if !strings.HasPrefix(secret.Path, containerSecrets) {
+			add(exposed(secret.Path))
+		}
+	}
+	return problems
+}
+
+// containerSecrets is where Docker and Podman mount secrets, readable by everybody in the container.
+const containerSecrets = "/run/secrets/"
+
+// exposed says that others can read or write a file, "" if not.
+func exposed(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&^0o700 == 0 || !hasPermissions {
+		return ""
+	}
+	return fmt.Sprintf("others can read or write %s (%s) – chmod 600 %[1]s", path, info.Mode().Perm())
+}
+
+// exposedDirectory says that others can write in a directory, "" if not.
+func exposedDirectory(dir string) string {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o022 == 0 || !hasPermissions {
+		return ""
+	}
+	return fmt.Sprintf("others can write in the directory %s (%s), and so replace the database – chmod go-w %[1]s", dir, info.Mode().Perm())
+}
