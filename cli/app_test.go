@@ -23,7 +23,7 @@ func TestAppCommands(t *testing.T) {
 	token := s.SignIn("ada@example.com")
 	m.Do("", "session", "end", "--user=ada@example.com") // in another process than the server
 	s.Await("a first attempt", func() bool { return len(w.Tokens()) > 0 })
-	s.Await("its note", func() bool { return strings.Contains(m.Do("", "app", "deliveries", "wiki"), "503") })
+	s.Await("its note", func() bool { return strings.Contains(m.Run("", "app", "deliveries", "wiki").Stdout, "503") })
 	log := m.Do("", "app", "deliveries")
 	require.Regexp(t, `(?m)^[0-9a-f-]{36} +wiki +[0-9a-f-]{36} +operator +\S+Z +pending +\d +\S+Z +503 Service Unavailable$`, log)
 	require.NotContains(t, log, token)
@@ -32,12 +32,14 @@ func TestAppCommands(t *testing.T) {
 	w.SetStatus(http.StatusOK)
 	id := regexp.MustCompile(`(?m)^[0-9a-f-]{36}`).FindString(log)
 	require.Equal(t, id+" is due now.\n", m.Do("", "app", "retry", id))
-	s.Await("its delivery", func() bool { return strings.Contains(m.Do("", "app", "deliveries", "--state=delivered"), "wiki") })
+	s.Await("its delivery", func() bool {
+		return strings.Contains(m.Run("", "app", "deliveries", "--state=delivered").Stdout, "wiki")
+	})
 	require.Equal(t, "Deliveries that are due now: 0.\n", m.Do("", "app", "retry", "--app=wiki"))
 
 	require.Equal(t, "wiki is no longer notified.\n", m.Do("", "app", "remove", "wiki"))
-	require.NotContains(t, m.Do("", "app", "list"), "wiki")
-	require.NotContains(t, m.Do("", "app", "deliveries"), "wiki")
+	require.NotContains(t, m.Run("", "app", "list").Stdout, "wiki")
+	require.NotContains(t, m.Run("", "app", "deliveries").Stdout, "wiki")
 }
 
 func TestAppTest(t *testing.T) {
