@@ -267,6 +267,11 @@ func (v *visitor) submitLogin(email, pass string, headers ...header) answer {
 	v.site.t.Helper()
 	flow := v.get("/auth/self-service/login/browser?refresh=true", asJSON)
 	require.Equal(v.site.t, http.StatusOK, flow.status, flow.body)
+	if flow.field("refresh") == true { // instead as a tab does that was opened before
+		tab := v.site.visitor()
+		flow = tab.get("/auth/self-service/login/browser", asJSON)
+		headers = append(headers, with("Cookie", "latchkey_flow="+tab.cookie("latchkey_flow")))
+	}
 	return v.postJSON(flow.text("ui.action"), map[string]any{"method": "password", "identifier": email,
 		"password": pass, "csrf_token": flow.csrfToken()}, headers...)
 }
