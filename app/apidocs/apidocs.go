@@ -250,7 +250,7 @@ func readDocs(raw []byte, origin string) (views.DocsPage, error) {
 	everywhere := doc.everywhere()
 	p := views.DocsPage{Title: doc.Info.Title, Version: doc.Info.Version, Summary: doc.Info.Summary, Text: doc.Info.Description}
 	for _, tag := range doc.Tags {
-		group := views.DocsGroup{ID: "group-" + strings.ToLower(tag.Name), Name: tag.Name, Text: tag.Description}
+		group := views.DocsGroup{ID: "group-" + strings.ToLower(strings.ReplaceAll(tag.Name, " ", "-")), Name: tag.Name, Text: tag.Description}
 		for _, path := range doc.Paths {
 			for _, method := range path.value {
 				if !slices.Contains(method.value.Tags, tag.Name) {
