@@ -167,7 +167,7 @@ func TestStopWritesDownWhichSessionsWereInUse(t *testing.T) {
 	m := kit.NewMachine(t)
 	m.AddUser("ada@example.com")
 	s := m.Start()
-	tokens := make([]string, 100)
+	tokens := make([]string, 50)
 	for i := range tokens {
 		tokens[i] = s.SignIn("ada@example.com")
 	}

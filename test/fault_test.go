@@ -277,7 +277,7 @@ func TestFaultMoreSignInsThanCanBe(t *testing.T) {
 				switch a := s.Login(person(i%people), kit.GoodPassword); a.Status {
 				case http.StatusOK:
 					signedIn.Add(1)
-				case http.StatusServiceUnavailable:
+				case http.StatusBadRequest:
 					refused.Add(1)
 					if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); err != nil || wait < 1 {
 						t.Errorf("refused without a time to come back: %v", a.Header)

@@ -38,16 +38,26 @@ func (s *seeded) loadOn(b *testing.B, addresses []string, path string, connectio
 	})
 }
 
-// signIns has people sign in, one on each connection, and returns the sign-ins a second.
+// peoplePerConnection sign in in turn, since nobody may do it very often.
+const peoplePerConnection = 50
+
+// signIns has people sign in, and returns the sign-ins a second.
 func (s *seeded) signIns(b *testing.B) float64 {
 	b.Helper()
 	action := strings.TrimPrefix(s.server.Get("/auth/self-service/login/api", "").Text("ui", "action"), s.server.URL)
 	return answerRate(b, []string{s.address()}, hashConnections, hashRound, func(i int) func() []byte {
-		body := fmt.Sprintf(`{"method":"password","identifier":%q,"password":%q}`, person(i), kit.GoodPassword)
-		request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"+
-			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", action, len(body), body)
-		return func() []byte { return request }
+		n := 0
+		return func() []byte {
+			n++
+			return signInRequest(action, i*peoplePerConnection+n%peoplePerConnection)
+		}
 	})
+}
+
+func signInRequest(action string, i int) []byte {
+	body := fmt.Sprintf(`{"method":"password","identifier":%q,"password":%q}`, person(i), kit.GoodPassword)
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", action, len(body), body)
 }
 
 // hashRate returns how many passwords a second all cores verify if they do nothing else.
