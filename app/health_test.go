@@ -26,6 +26,7 @@ func TestOnlyTheKeyOfTheDatabaseShowsHowARequestIsSeen(t *testing.T) {
 	require.Equal(t, "https", seen.text("forwarded_proto"))
 	require.Equal(t, "X-Forwarded-For", seen.text("client_header"))
 	require.Empty(t, seen.text("client_problem"))
+	require.Empty(t, seen.text("cookie_domain"))
 	seen = v.get("/auth/health/request", token(key, now), with("X-Forwarded-For", "203.0.113.9, x"))
 	require.Equal(t, "127.0.0.1", seen.text("client"))
 	require.Contains(t, seen.text("client_problem"), `"x"`)

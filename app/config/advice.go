@@ -34,9 +34,6 @@ func (s *Settings) Advise() (advice []Advice) {
 	if !s.HTTPS && !LocalHost(base.Host) {
 		wrong("BASE_URL is %s: passwords and cookies travel for all to read – put a proxy with a certificate in front, and set it to https", s.BaseOrigin)
 	}
-	reaches := func(host string) bool {
-		return host == base.Hostname() || s.CookieDomain != "" && Covers(s.CookieDomain, host)
-	}
 	share := func(host string) string {
 		if both := above(host, base.Hostname()); both != "" {
 			return "set COOKIE_DOMAIN=" + both
@@ -64,12 +61,12 @@ func (s *Settings) Advise() (advice []Advice) {
 		if origin == "" || !sameSite(ui.setting, origin) || slices.Contains(s.CORSAllowedOrigins, origin) {
 			continue
 		}
-		if app, _ := url.Parse(origin); !reaches(app.Hostname()) {
+		if app, _ := url.Parse(origin); !s.CookieReaches(app.Hostname()) {
 			wrong("%s is on %s, where browsers do not send the cookie that a flow needs – %s, or add the origin to CORS_ALLOWED_ORIGINS if the page's script fetches the flow", ui.setting, origin, share(app.Hostname()))
 		}
 	}
 	for _, host := range s.Access.Hosts() {
-		if !reaches(host) {
+		if !s.CookieReaches(host) {
 			wrong("ACCESS has %s, where browsers do not send the cookie: nobody gets in – %s", host, share(host))
 		}
 	}
@@ -80,9 +77,9 @@ func (s *Settings) Advise() (advice []Advice) {
 		}
 		host := strings.TrimPrefix(app.Hostname(), "*.")
 		switch {
-		case s.HTTPS && app.Scheme == "http" && reaches(host):
+		case s.HTTPS && app.Scheme == "http" && s.CookieReaches(host):
 			warn("ALLOWED_RETURN_URLS has %s: the cookie is Secure, and browsers do not send it by http – serve that app by https", entry)
-		case !reaches(host) && !slices.Contains(s.CORSAllowedOrigins, app.Scheme+"://"+app.Host):
+		case !s.CookieReaches(host) && !slices.Contains(s.CORSAllowedOrigins, app.Scheme+"://"+app.Host):
 			warn("ALLOWED_RETURN_URLS has %s, where browsers do not send the cookie: fine if people only come back there – else %s", entry, share(host))
 		}
 	}

@@ -1,6 +1,11 @@
 package config
 
-import "strings"
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
 
 // SessionCookie is the name of the session's cookie, without its prefix.
 const SessionCookie = "latchkey_session"
@@ -53,4 +58,34 @@ func (s *Settings) IsCookie(cookie, name string) (is, trusted bool) {
 		return true, secure
 	}
 	return true, !secure
+}
+
+// NewCookie creates every cookie, so that the attributes for setting, deleting and checking one never differ.
+func (s *Settings) NewCookie(name, value string, maxAge int) *http.Cookie {
+	// #nosec G124 -- Secure wherever BASE_URL is https; elsewhere browsers would refuse it
+	return &http.Cookie{Name: name, Value: value, Path: "/", Domain: s.CookieDomain, MaxAge: maxAge,
+		Secure: s.HTTPS, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// CookieReaches reports whether browsers send the cookies to a host.
+func (s *Settings) CookieReaches(host string) bool {
+	base, err := url.Parse(s.BaseOrigin)
+	return err == nil && host == base.Hostname() || s.CookieDomain != "" && Covers(s.CookieDomain, host)
+}
+
+// CookieHosts returns the hosts in the settings to which browsers send the cookies, that of BASE_URL first.
+func (s *Settings) CookieHosts() []string {
+	hosts := []string{}
+	for _, origin := range slices.Concat([]string{s.BaseOrigin}, s.CORSAllowedOrigins, s.UIOrigins(), s.AllowedReturnURLs) {
+		if app, err := url.Parse(origin); err == nil && (app.Scheme == "https" || !s.HTTPS) {
+			hosts = append(hosts, strings.TrimPrefix(app.Hostname(), "*."))
+		}
+	}
+	var reached []string
+	for _, host := range append(hosts, s.Access.Hosts()...) {
+		if s.CookieReaches(host) && !slices.Contains(reached, host) {
+			reached = append(reached, host)
+		}
+	}
+	return reached
 }

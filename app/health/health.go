@@ -71,6 +71,7 @@ type Seen struct {
 	Host           string    `json:"host"`            // header
 	ForwardedProto string    `json:"forwarded_proto"` // header
 	BaseURL        string    `json:"base_url"`        // of the server
+	CookieDomain   string    `json:"cookie_domain"`   // of the server
 	OtherOrigin    bool      `json:"other_origin"`    // pages are not served, since this isn't BASE_URL
 	Time           time.Time `json:"time"`            // by the server's clock
 }
@@ -100,7 +101,8 @@ func (h *Handler) Request(c *gin.Context) {
 	seen := Seen{
 		Peer: clientaddr.Peer(c.Request.RemoteAddr).String(), Trusted: h.FromTrustedProxy(c.Request),
 		ClientHeader: h.Clients.Header, ForwardedFor: strings.Join(c.Request.Header.Values(h.Clients.Header), ", "),
-		Host: c.Request.Host, ForwardedProto: c.GetHeader("X-Forwarded-Proto"), BaseURL: h.BaseOrigin, Time: h.Now().UTC(),
+		Host: c.Request.Host, ForwardedProto: c.GetHeader("X-Forwarded-Proto"), BaseURL: h.BaseOrigin,
+		CookieDomain: h.CookieDomain, OtherOrigin: h.OtherOrigin(c.Request) != nil, Time: h.Now().UTC(),
 	}
 	var err error
 	if seen.Client, err = h.Clients.Client(c.Request.RemoteAddr, c.Request.Header); err != nil {

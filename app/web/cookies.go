@@ -77,7 +77,7 @@ func (s *Site) Cookie(c *gin.Context, kind string) string {
 
 // SetCookie sets a cookie for maxAge seconds, or with 0 until the browser is closed.
 func (s *Site) SetCookie(c *gin.Context, kind, value string, maxAge int) {
-	http.SetCookie(c.Writer, s.cookie(s.CookieName(kind), value, maxAge))
+	http.SetCookie(c.Writer, s.NewCookie(s.CookieName(kind), value, maxAge))
 }
 
 // DeleteCookie deletes all cookies of a kind that the browser sent.
@@ -98,15 +98,8 @@ func (s *Site) DeletePlanted(c *gin.Context) {
 	}
 }
 
-// cookie creates every cookie, so that the attributes for setting and deleting one never differ.
-func (s *Site) cookie(name, value string, maxAge int) *http.Cookie {
-	// #nosec G124 -- Secure wherever BASE_URL is https; elsewhere browsers would refuse it
-	return &http.Cookie{Name: name, Value: value, Path: "/", Domain: s.CookieDomain, MaxAge: maxAge,
-		Secure: s.HTTPS, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-}
-
 // deletions returns what deletes the given cookies, except for the one with the name keep and the attributes of
-// Site.cookie. A browser doesn't say which domain and path a cookie has. If it sent one by a name that the settings
+// NewCookie. A browser doesn't say which domain and path a cookie has. If it sent one by a name that the settings
 // give, they are those of the settings; of several, or by another name, every one that it can have is deleted.
 // foreign, which may be nil, reports whether a value is another installation's: with it, only a cookie with the
 // attributes of the settings is deleted.
@@ -132,7 +125,7 @@ func (s *Site) deletions(c *gin.Context, sent []sentCookie, keep string, foreign
 			continue
 		}
 		if name != keep {
-			likely = append(likely, s.cookie(name, "", -1))
+			likely = append(likely, s.NewCookie(name, "", -1))
 		}
 		for _, domain := range domains {
 			for _, path := range paths {
@@ -151,7 +144,7 @@ func (s *Site) deletions(c *gin.Context, sent []sentCookie, keep string, foreign
 }
 
 func (s *Site) deletion(name, path, domain string) *http.Cookie {
-	cookie := s.cookie(name, "", -1)
+	cookie := s.NewCookie(name, "", -1)
 	cookie.Path, cookie.Domain = path, domain
 	return cookie
 }

@@ -106,7 +106,7 @@ func (s *Site) SetSession(c *gin.Context, session *models.Session) error {
 	if slices.ContainsFunc(p.cookies, taken) {
 		name = s.OwnCookieName(config.SessionCookie)
 	}
-	return saveCookies(c, session, append(s.deletions(c, p.cookies, name, p.isForeign), s.cookie(name, session.Token, maxAge)))
+	return saveCookies(c, session, append(s.deletions(c, p.cookies, name, p.isForeign), s.NewCookie(name, session.Token, maxAge)))
 }
 
 // GoOn redirects a browser that is signed in already. If that leads to another host, it gets its cookie once
@@ -129,7 +129,7 @@ func (s *Site) ClearSession(c *gin.Context) error {
 	}
 	deletions := s.deletions(c, p.cookies, "", p.isForeign)
 	if len(p.cookies) == 0 { // confirmed in this request, or the browser's cookie has expired
-		deletions = []*http.Cookie{s.cookie(s.CookieName(config.SessionCookie), "", -1)}
+		deletions = []*http.Cookie{s.NewCookie(s.CookieName(config.SessionCookie), "", -1)}
 	}
 	return saveCookies(c, nil, deletions)
 }

@@ -1,23 +1,10 @@
 package check_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -130,55 +117,11 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 func TestCheckAsksThroughTheProxy(t *testing.T) {
 	m := kit.NewSQLiteMachine(t)
 	m.AddUser("ada@example.com")
-	var proxying sync.Mutex
-	var rewrite func(*httputil.ProxyRequest)
-	var target *url.URL
-	set := func(r func(*httputil.ProxyRequest)) {
-		proxying.Lock()
-		defer proxying.Unlock()
-		rewrite = r
-	}
-	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
-			proxying.Lock()
-			defer proxying.Unlock()
-			p.SetURL(target)
-			p.Out.Host = p.In.Host
-			rewrite(p)
-		}}).ServeHTTP(w, r)
-	}))
-	defer proxy.Close()
-	base := "https://localhost:" + fmt.Sprint(proxy.Listener.Addr().(*net.TCPAddr).Port)
-	m.Env = append(m.Env, "BASE_URL="+base)
-	correct := func(p *httputil.ProxyRequest) { // as in docs/nginx.md
-		p.Out.Header.Set("X-Forwarded-For", "127.0.0.1")
-		p.Out.Header.Set("X-Forwarded-Proto", "https")
-	}
-
-	// A certificate that this machine trusts, and that has to be renewed soon.
-	certificate := selfSigned(t, 5*24*time.Hour+time.Hour)
-	proxy.TLS = certificate.config()
-	proxy.StartTLS()
-	roots := filepath.Join(m.Dir, "roots.pem")
-	require.NoError(t, os.WriteFile(roots, certificate.pem, 0o600))
-
-	start := func(settings ...string) (listen string) {
-		t.Helper()
-		port := kit.FreePort(t)
-		listen = "--listen=localhost:" + port
-		cmd := m.Command(append(settings, listen)...)
-		require.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		proxying.Lock()
-		target = &url.URL{Scheme: "http", Host: "localhost:" + port}
-		proxying.Unlock()
-		require.Eventually(t, func() bool { return m.Run("", "healthcheck", listen).Code == 0 }, kit.Timeout, 50*time.Millisecond)
-		return listen
-	}
-	set(correct)
+	p := newFront(t, m, "localhost")
+	set, start, correct := p.setRequest, p.start, setForwarded
 	listen := start("--trusted-proxies=127.0.0.0/8,::1")
 	require.Contains(t, findings(t, m, listen), "FAIL certificate", "nobody trusts it")
-	m.Env = append(m.Env, "SSL_CERT_FILE="+roots)
+	p.trust()
 
 	found := findings(t, m, listen)
 	require.NotContains(t, found, "FAIL")
@@ -206,6 +149,8 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	found = findings(t, m, listen)
 	require.Contains(t, found, `warn proxy       it sends Host "127.0.0.1:8080"`)
 	require.Contains(t, found, `warn proxy       it sends X-Forwarded-Proto ""`)
+	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Host = "latchkey.example.net" })
+	require.Contains(t, findings(t, m, listen), `FAIL proxy       it sends Host "latchkey.example.net"`)
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.URL.Path = "/x" + p.Out.URL.Path })
 	require.Contains(t, findings(t, m, listen), "FAIL BASE_URL")
 	set(correct)
@@ -227,27 +172,4 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	other.AddUser("eve@example.com")
 	m.DatabaseURL, other.DatabaseURL = other.DatabaseURL, m.DatabaseURL
 	require.Contains(t, findings(t, m, listen, "--database-url="+m.DatabaseURL), "another database")
-}
-
-// certificate is a self-signed certificate for localhost.
-type certificate struct {
-	key *ecdsa.PrivateKey
-	der []byte
-	pem []byte
-}
-
-func selfSigned(t *testing.T, lasts time.Duration) certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lasts),
-		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	return certificate{key: key, der: der, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func (c certificate) config() *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{c.der}, PrivateKey: c.key}}}
 }

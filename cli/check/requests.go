@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"latchkey/app/health"
 	"latchkey/app/keys"
 	"latchkey/app/route"
+	"latchkey/app/web"
 )
 
 // renewBefore is when a certificate should have been renewed: ACME clients do so a month before it expires.
@@ -38,7 +40,7 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 
 	here := "http://" + config.Reachable(settings.Address())
 	ready := settings.BasePath.Path(route.Ready)
-	res, err := get(ctx, client, here+ready, "")
+	res, err := get(ctx, client, here+ready, nil)
 	switch {
 	case err != nil:
 		r.warn("server", "nothing answers at %s: what needs a running server was not checked – start it", here)
@@ -65,7 +67,10 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 		return
 	}
 	if seen, ok := r.requestSeen(ctx, client, path, base, token); ok {
-		r.checkProxy(base, seen)
+		r.checkProxy(settings, seen)
+		if seen.BaseURL == base && seen.CookieDomain == settings.CookieDomain && !seen.OtherOrigin {
+			r.checkCookies(ctx, client, settings)
+		}
 		r.checkHTTP(ctx, client, base, settings.BasePath.Path(route.Login))
 	}
 }
@@ -74,7 +79,12 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 // certificate and the server's clock on the way.
 func (r *report) requestSeen(ctx context.Context, client *http.Client, path, origin, token string) (seen health.Seen, ok bool) {
 	before := time.Now()
-	res, err := get(ctx, client, origin+path, token)
+	header := asBrowser(origin)
+	header.Set(health.SeenHeader, token)
+	for name, claim := range forgedClients {
+		header.Set(name, claim)
+	}
+	res, err := get(ctx, client, origin+path, header)
 	if err != nil {
 		r.failRequest(origin, err)
 		return seen, false
@@ -119,12 +129,16 @@ func (r *report) failRequest(origin string, err error) {
 }
 
 // checkProxy compares how a request to BASE_URL was seen with how it was sent.
-func (r *report) checkProxy(base string, seen health.Seen) {
+func (r *report) checkProxy(settings *config.Settings, seen health.Seen) {
+	base := settings.BaseOrigin
 	https := strings.HasPrefix(base, "https://")
 	host := strings.TrimPrefix(strings.TrimPrefix(base, "https://"), "http://")
 	failures := r.failures
 	if seen.BaseURL != base {
 		r.fail("BASE_URL", "it is %s here and %q at the server – check with the server's settings", base, seen.BaseURL)
+	}
+	if seen.CookieDomain != settings.CookieDomain {
+		r.fail("cookies", "COOKIE_DOMAIN is %q here and %q at the server – check with the server's settings", settings.CookieDomain, seen.CookieDomain)
 	}
 	r.checkClient(https, seen)
 	switch {
@@ -163,7 +177,7 @@ func (r *report) checkHTTP(ctx context.Context, client *http.Client, base, path 
 	if u, err := url.Parse(base); err != nil || !https || u.Port() != "" {
 		return // only https on its own port implies http on its
 	}
-	res, err := get(ctx, client, "http://"+host+path, "")
+	res, err := get(ctx, client, "http://"+host+path, nil)
 	switch {
 	case err != nil:
 		r.ok("http", "nothing answers at http://%s", host)
@@ -178,40 +192,57 @@ func (r *report) checkHTTP(ctx context.Context, client *http.Client, base, path 
 type response struct {
 	status             int
 	location           string
+	cookies            []*http.Cookie
 	body               []byte
 	certificateExpires time.Time // zero without TLS
 }
 
-// reason returns the reason that an error answer gives.
-func (r response) reason() string {
-	var body struct {
-		Error struct{ Reason string }
-	}
-	if json.Unmarshal(r.body, &body) != nil {
-		return "see its log"
-	}
-	return body.Error.Reason
+// is reports whether an error answer has the id of a problem.
+func (r response) is(p *web.Problem) bool {
+	id, _ := r.problem()
+	return id == p.ID
 }
 
-// get sends a request, with a forged client address if there is a token, which route.HealthRequest takes.
-func get(ctx context.Context, client *http.Client, url, token string) (response, error) {
+// reason returns the reason that an error answer gives.
+func (r response) reason() string {
+	_, reason := r.problem()
+	return cmp.Or(reason, "see its log")
+}
+
+func (r response) problem() (id, reason string) {
+	var body struct {
+		Error struct{ ID, Reason string }
+	}
+	if json.Unmarshal(r.body, &body) != nil {
+		return "", ""
+	}
+	return body.Error.ID, body.Error.Reason
+}
+
+// asBrowser returns what browsers send to an origin by https alone. The server goes by it.
+func asBrowser(origin string) http.Header {
+	if strings.HasPrefix(origin, "https://") {
+		return http.Header{"Sec-Fetch-Site": {"none"}}
+	}
+	return http.Header{}
+}
+
+// get sends a request.
+func get(ctx context.Context, client *http.Client, url string, header http.Header) (response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return response{}, err
 	}
-	req.Header.Set("Accept", "application/json")
-	if token != "" {
-		req.Header.Set(health.SeenHeader, token)
-		for name, claim := range forgedClients {
-			req.Header.Set(name, claim)
-		}
+	if header != nil {
+		req.Header = header
 	}
+	req.Header.Set("Accept", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
 		return response{}, err
 	}
 	defer res.Body.Close()
-	r := response{status: res.StatusCode, location: res.Header.Get("Location")}
+	r := response{status: res.StatusCode, location: res.Header.Get("Location"), cookies: res.Cookies()}
 	if res.TLS != nil && len(res.TLS.PeerCertificates) > 0 {
 		r.certificateExpires = res.TLS.PeerCertificates[0].NotAfter
 	}

@@ -1,0 +1,178 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+
+	"latchkey/app/config"
+	"latchkey/app/route"
+	"latchkey/app/web"
+)
+
+// leaveSetCookie and leaveCookie are what to do about a proxy that changes cookies.
+const (
+	leaveSetCookie = "have it pass Set-Cookie on as it is: in nginx without proxy_cookie_domain, proxy_cookie_path and proxy_cookie_flags"
+	leaveCookie    = "have it, and any firewall before it, pass the Cookie header on as it is"
+)
+
+// checkCookies starts a sign-in at BASE_URL as a browser does, and checks that its cookie gets to the browser and
+// back as the settings have it.
+func (r *report) checkCookies(ctx context.Context, client *http.Client, settings *config.Settings) {
+	start := settings.BaseOrigin + settings.BasePath.Path(route.LoginBrowser)
+	res, err := get(ctx, client, start, asBrowser(settings.BaseOrigin))
+	var flow struct{ ID string }
+	switch {
+	case err != nil:
+		r.failRequest(settings.BaseOrigin, err)
+		return
+	case res.status != http.StatusOK || json.Unmarshal(res.body, &flow) != nil || flow.ID == "":
+		r.fail("cookies", "%s answers %d: nobody can sign in – %s", start, res.status, res.reason())
+		return
+	}
+	got := flowCookie(settings, res.cookies)
+	if got == nil {
+		r.fail("cookies", "the proxy drops the cookie that %s sets: nobody can sign in – have it pass Set-Cookie on, and answer nothing from a cache", start)
+		return
+	}
+	failures := r.failures
+	if r.checkSetCookie(settings, got) {
+		r.checkCookieSentBack(ctx, client, settings, flow.ID, got)
+	}
+	if r.failures == failures {
+		r.ok("cookies", "they get from %s to the browser and back", settings.BaseOrigin)
+	}
+}
+
+// flowCookie returns the cookie of a sign-in form: the one with the right name, or else one with the name that
+// other settings give.
+func flowCookie(settings *config.Settings, cookies []*http.Cookie) (found *http.Cookie) {
+	for _, cookie := range cookies {
+		if cookie.Name == settings.CookieName(web.FlowCookie) {
+			return cookie
+		}
+		if is, _ := settings.IsCookie(cookie.Name, web.FlowCookie); is {
+			found = cookie
+		}
+	}
+	return found
+}
+
+// checkSetCookie compares a cookie that has come through the proxy with what the server sets: its settings have
+// been compared before. It reports whether browsers send the cookie back.
+func (r *report) checkSetCookie(settings *config.Settings, got *http.Cookie) bool {
+	changes := cookieChanges(settings.NewCookie(settings.CookieName(web.FlowCookie), got.Value, 0), got)
+	if len(changes) == 0 {
+		return true // whether the settings themselves are any good, Advise has said
+	}
+	comesBack, lost := followCookie(settings, got)
+	what := "the proxy changes the cookies on their way to the browser, " + strings.Join(changes, ", ")
+	switch {
+	case !comesBack:
+		r.fail("cookies", "%s: browsers refuse them, and nobody can sign in – %s", what, leaveSetCookie)
+	case len(lost) > 0:
+		r.fail("cookies", "%s: browsers don't send them to each page of %s, and an app there redirects to the sign-in page for ever – %s",
+			what, strings.Join(lost, ", "), leaveSetCookie)
+	default:
+		r.fail("cookies", "%s: they go elsewhere than the settings say, or are protected differently – %s", what, leaveSetCookie)
+	}
+	return comesBack
+}
+
+// cookieChanges says how a cookie differs from what it should be, without its value.
+func cookieChanges(want, got *http.Cookie) (changes []string) {
+	compare := func(attribute string, want, got any) {
+		if want != got {
+			changes = append(changes, fmt.Sprintf("%s from %q to %q", attribute, fmt.Sprint(want), fmt.Sprint(got)))
+		}
+	}
+	compare("the name", want.Name, got.Name)
+	compare("Domain", strings.ToLower(want.Domain), strings.ToLower(strings.TrimPrefix(got.Domain, ".")))
+	compare("Path", want.Path, got.Path)
+	compare("Secure", want.Secure, got.Secure)
+	compare("HttpOnly", want.HttpOnly, got.HttpOnly)
+	compare("SameSite", sameSite(want), sameSite(got))
+	return changes
+}
+
+func sameSite(c *http.Cookie) string {
+	switch c.SameSite {
+	case http.SameSiteLaxMode:
+		return "Lax"
+	case http.SameSiteStrictMode:
+		return "Strict"
+	case http.SameSiteNoneMode:
+		return "None"
+	}
+	return ""
+}
+
+// followCookie has a browser's cookie jar take a cookie from BASE_URL. It reports whether a sign-in gets it back, and
+// to which of the settings' hosts it doesn't go, or not to all paths.
+func followCookie(settings *config.Settings, cookie *http.Cookie) (comesBack bool, lost []string) {
+	base, err := url.Parse(settings.BaseOrigin)
+	if err != nil || refusedByPrefix(cookie) {
+		return false, nil
+	}
+	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // never fails
+	signIn := &url.URL{Scheme: base.Scheme, Host: base.Host, Path: settings.BasePath.Path(route.LoginBrowser)}
+	jar.SetCookies(signIn, []*http.Cookie{cookie})
+	for _, host := range settings.CookieHosts() {
+		at := &url.URL{Scheme: base.Scheme, Host: host, Path: "/"}
+		if host == base.Hostname() {
+			at.Host = base.Host
+		}
+		if len(jar.Cookies(at)) == 0 {
+			lost = append(lost, host)
+		}
+	}
+	return len(jar.Cookies(signIn)) > 0, lost
+}
+
+// refusedByPrefix reports whether browsers refuse a cookie since it isn't what its name promises: RFC 6265bis
+// §5.7. A cookie jar of Go's doesn't know that.
+func refusedByPrefix(c *http.Cookie) bool {
+	name := strings.ToLower(c.Name)
+	host := strings.HasPrefix(name, "__host-")
+	return (host || strings.HasPrefix(name, "__secure-")) && !c.Secure || host && (c.Domain != "" || c.Path != "/")
+}
+
+// checkCookieSentBack sends a cookie back, and checks that its flow is found: alone, and with another one before or
+// after it, as when another installation or a host next to this one has set one too.
+func (r *report) checkCookieSentBack(ctx context.Context, client *http.Client, settings *config.Settings, flow string, cookie *http.Cookie) {
+	at := settings.BaseOrigin + settings.BasePath.Path(route.LoginFlow) + "?" + url.Values{"id": {flow}}.Encode()
+	ours := cookie.Name + "=" + cookie.Value
+	other := cookie.Name + "=x"
+	if strings.HasPrefix(cookie.Name, "__Host-") { // of which a browser never has two
+		other = settings.OwnCookieName(web.FlowCookie) + "=x"
+	}
+	for _, sent := range []struct{ cookies, what, who string }{
+		{ours, "the proxy doesn't pass our cookies on", "nobody can sign in"},
+		{ours + "; " + other, "the proxy doesn't pass a cookie on that is before another of its kind", "who has both can't sign in"},
+		{other + "; " + ours, "the proxy doesn't pass a cookie on that is after another of its kind", "who has both can't sign in"},
+	} {
+		header := asBrowser(settings.BaseOrigin)
+		header.Set("Cookie", sent.cookies)
+		res, err := get(ctx, client, at, header)
+		switch {
+		case err != nil:
+			r.failRequest(settings.BaseOrigin, err)
+			return
+		case res.status == http.StatusOK:
+			continue
+		case res.is(web.ErrOtherBrowser):
+			r.fail("cookies", "%s: %s – %s", sent.what, sent.who, leaveCookie)
+		default:
+			r.fail("cookies", "a request with the cookies of a sign-in is answered with %d (%s): %s – %s", res.status, res.reason(), sent.who, leaveCookie)
+		}
+		if sent.cookies == ours {
+			return
+		}
+	}
+}
