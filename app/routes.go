@@ -18,6 +18,7 @@ import (
 	"latchkey/app/registration"
 	"latchkey/app/route"
 	"latchkey/app/sessions"
+	"latchkey/app/web"
 )
 
 // routes connects the handlers to their routes.
@@ -70,18 +71,11 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		handlers[r] = flows.Absent
 	}
 
-	gin.SetMode(gin.ReleaseMode)
-	engine := gin.New()
-	engine.HandleMethodNotAllowed = true
-	engine.RedirectTrailingSlash = false
-	engine.ForwardedByClientIP = false // web.Site.ClientIP knows better
+	var first []gin.HandlerFunc
 	if a.metrics != nil {
-		engine.Use(a.withMetrics)
+		first = append(first, a.withMetrics)
 	}
-	if site.Traces != nil {
-		engine.Use(site.WithTrace)
-	}
-	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithOrigin, site.WithCORS())
+	engine := newEngine(site, first...)
 	byCookie, byHeader := site.WithSession(false), site.WithSession(true)
 	engine.NoRoute(byCookie, site.NotFound)
 	engine.NoMethod(byCookie, site.MethodNotAllowed)
@@ -105,14 +99,7 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 			chain = append(chain, byCookie)
 		}
 		chain = append(chain, handlers[r])
-		methods := []string{r.Method}
-		switch {
-		case r.AnyMethod:
-			methods = route.Methods
-		case r.Method == http.MethodGet && !r.Acts:
-			methods = append(methods, http.MethodHead)
-		}
-		engine.Match(methods, site.Path(r), chain...)
+		engine.Match(methodsOf(r), site.Path(r), chain...)
 	}
 	if a.metrics != nil {
 		for _, r := range engine.Routes() {
@@ -120,6 +107,32 @@ func (a *App) routes(ring *keys.Ring, files *assets.Files) (*gin.Engine, error) 
 		}
 	}
 	return engine, nil
+}
+
+// newEngine returns an engine without routes, with what every request goes through, after the handlers of first.
+func newEngine(site *web.Site, first ...gin.HandlerFunc) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	engine.ForwardedByClientIP = false // web.Site.ClientIP knows better
+	engine.Use(first...)
+	if site.Traces != nil {
+		engine.Use(site.WithTrace)
+	}
+	engine.Use(site.WithRequestLog, site.RecoverPanics, site.LimitSize, site.RequireKnownHost, site.WithTimeout, site.WithOrigin, site.WithCORS())
+	return engine
+}
+
+// methodsOf returns the methods that a route answers.
+func methodsOf(r *route.Route) []string {
+	switch {
+	case r.AnyMethod:
+		return route.Methods
+	case r.Method == http.MethodGet && !r.Acts:
+		return []string{http.MethodGet, http.MethodHead}
+	}
+	return []string{r.Method}
 }
 
 // jwks answers GET /auth/.well-known/jwks.json: the keys that verify tokens for apps.

@@ -36,7 +36,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 func TestWrongSettingStopsTheStart(t *testing.T) {
 	for _, setting := range []string{
 		"LISTEN=nowhere", "LISTEN=localhost:99999", "LISTEN=localhost:http:80", "PORT=web", "PORT=70000",
-		"DATABASE_URL=postgres://localhost:1/latchkey", "DATABASE_URL=postgres://localhost:x/latchkey", "DATABASE_URL=sqlite:", "DATABASE_URL=sqlite://x.db", "DATABASE_URL=sqlite::memory:", "DATABASE_URL_FILE=no-such-file", "SECRET_KEY=short",
+		"DATABASE_URL=postgres://localhost:x/latchkey", "DATABASE_URL=mysql://localhost/latchkey", "DATABASE_URL=sqlite:", "DATABASE_URL=sqlite://x.db", "DATABASE_URL=sqlite::memory:", "DATABASE_URL_FILE=no-such-file", "SECRET_KEY=short",
 		"BASE_URL=example.com", "BASE_URL=https://example.com/auth", "COOKIE_DOMAIN=example.com",
 		"ALLOWED_RETURN_URLS=app.example.com", "LOGIN_RETURN_URL=javascript:alert(1)", "LOGOUT_RETURN_URL=//example.com",
 		"CORS_ALLOWED_ORIGINS=*", "TRUSTED_PROXIES=proxy.example.com", "LOG_LEVEL=loud", "DEV=perhaps", "REGISTRATION=ajar",

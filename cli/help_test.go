@@ -54,7 +54,7 @@ func TestNoErrorShowsAPassword(t *testing.T) {
 		web := "https://latchkey:" + password + "@example.com"
 		m := kit.NewSQLiteMachine(t)
 		for _, args := range [][]string{
-			{"--database-url=" + url}, {"copy", "--from=" + url, "--to=sqlite:x.db"}, {"copy", url, "sqlite:x.db"}, {"usr", url}, {"--log-level=" + url},
+			{"--database-url=" + url, "--listen=192.0.2.1:80"}, {"copy", "--from=" + url, "--to=sqlite:x.db"}, {"copy", url, "sqlite:x.db"}, {"usr", url}, {"--log-level=" + url},
 			{"user", "list", "--database-url=" + url}, {"backup", "--database-url=" + url, "x.db"}, {"check", "--database-url=" + url},
 			{"--base-url=" + web}, {"--allowed-return-urls=" + web}, {"--cors-allowed-origins=" + web}, {"--login-return-url=" + web},
 			{"app", "add", "wiki", web},

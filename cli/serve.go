@@ -5,37 +5,31 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 
 	"latchkey/app"
 	"latchkey/app/config"
-	"latchkey/app/connlimit"
+	"latchkey/app/outage"
 	"latchkey/app/tracing"
-	"latchkey/app/web"
 	"latchkey/cli/check"
-	"latchkey/db"
 )
 
 type serveCmd struct{}
 
-const (
-	// drainTimeout is how long a client that keeps its connection open may take for its next request,
-	// whose answer asks it to close the connection.
-	drainTimeout = time.Second
-	// shutdownTimeout is how long requests in progress may take. With drainTimeout and flushTimeout it
-	// stays under the 30 seconds after which hosts kill a process.
-	shutdownTimeout = 25 * time.Second
-	// flushTimeout is for sending the remaining traces.
-	flushTimeout = 3 * time.Second
-)
+// service is a run of the server, from the first try to open the database to the end.
+type service struct {
+	settings *config.Settings
+	options  app.Options
+	socket   net.Listener // of systemd; nil for none
+	listener net.Listener // nil until it listens
+	server   *server      // nil until requests are answered
+	serving  bool         // there is a database
+	away     *outage.Log
+}
 
 // Run serves until ctx is done, and then finishes the requests in progress.
 func (serveCmd) Run(ctx context.Context, settings *config.Settings, options app.Options) error {
@@ -57,43 +51,72 @@ func (serveCmd) Run(ctx context.Context, settings *config.Settings, options app.
 			return err
 		}
 	}
-	return withDatabase(ctx, settings, db.Open, func(database *db.DB) error {
-		for _, problem := range check.ExposedFiles(settings) {
-			options.Log.Warn(problem)
-		}
-		latchkey, err := app.New(ctx, settings, database, options)
-		if err != nil {
-			return err
-		}
-		if os.Getenv("GOMAXPROCS") == "" {
-			// As many goroutines hash passwords as there are cores. With no more threads than that, all
-			// others would wait for Go to preempt them, after 10 ms each; the system's scheduler uses
-			// shorter time slices and favours threads that have waited.
-			runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
-		}
-		listener := socket
-		if listener == nil {
-			if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Address()); err != nil {
-				return fmt.Errorf("%w; choose another address with LISTEN or PORT", err)
-			}
-		}
-		if handler := latchkey.Metrics(); handler != nil {
-			metrics, err := serveMetrics(ctx, settings, handler)
-			if err != nil {
-				return err
-			}
-			defer metrics.Close()
-		}
-		address, err := announce(ctx, settings, latchkey, listener)
-		if err != nil {
-			return err
-		}
-		err = serve(ctx, slog.Default(), settings, latchkey, listener, socket != nil, "STATUS=Latchkey is at "+address)
-		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-		defer cancel()
-		traces.Shutdown(flushing)
+	s := &service{settings: settings, options: options, socket: socket,
+		away: outage.NewWarning(slog.Default(), "database unreachable; serving 503 until it is there", "database reached")}
+	err = s.run(ctx)
+	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	traces.Shutdown(flushing)
+	return err
+}
+
+// serve answers requests until ctx is done, and then finishes those in progress.
+func (s *service) serve(ctx context.Context, latchkey *app.App) error {
+	s.serving = true
+	s.away.Report(ctx, nil)
+	for _, problem := range check.ExposedFiles(s.settings) {
+		slog.Warn(problem)
+	}
+	if err := s.listen(ctx); err != nil {
 		return err
-	})
+	}
+	if handler := latchkey.Metrics(); handler != nil {
+		metrics, err := serveMetrics(ctx, s.settings, handler)
+		if err != nil {
+			return err
+		}
+		defer metrics.Close()
+	}
+	address, err := announce(ctx, s.settings, latchkey, s.listener)
+	if err != nil {
+		s.serving = false // the database may have gone again
+		return err
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// As many goroutines hash passwords as there are cores. With no more threads than that, all
+		// others would wait for Go to preempt them, after 10 ms each; the system's scheduler uses
+		// shorter time slices and favours threads that have waited.
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { latchkey.Run(background) })
+	_, streams := shareDescriptors(maxDescriptors())
+	latchkey.LimitStreams(streams)
+	if s.server == nil {
+		s.server = startServer(ctx, s.settings, s.listener, s.socket != nil, latchkey)
+	} else {
+		s.server.answerBy(latchkey)
+	}
+	s.server.ready("Latchkey is at " + address)
+	err = s.server.wait(ctx)
+	stop()
+	running.Wait()
+	return err
+}
+
+// listen opens the listener, unless it is open.
+func (s *service) listen(ctx context.Context) (err error) {
+	switch {
+	case s.listener != nil:
+	case s.socket != nil:
+		s.listener = s.socket
+	default:
+		if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.settings.Address()); err != nil {
+			return fmt.Errorf("%w; choose another address with LISTEN or PORT", err)
+		}
+	}
+	return nil
 }
 
 // atSocket returns the settings with the address of systemd's socket as LISTEN.
@@ -104,61 +127,6 @@ func atSocket(settings *config.Settings, address string) (*config.Settings, erro
 	moved := settings.Config
 	moved.Listen = address
 	return moved.Parse()
-}
-
-// serve answers requests until ctx is done, and then finishes those in progress. The socket of a shared
-// listener stays open in another process: connections that arrive meanwhile wait for the next server.
-func serve(ctx context.Context, log *slog.Logger, settings *config.Settings, latchkey *app.App, listener net.Listener, shared bool, status string) (err error) {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() { latchkey.Run(background) })
-	running.Go(func() { runWatchdog(background, log, latchkey.Alive) })
-
-	connections, streams := shareDescriptors(maxDescriptors())
-	latchkey.LimitStreams(streams)
-	guard := connlimit.New(connectionLimits(settings, connections))
-	server := &http.Server{
-		Handler: latchkey,
-
-		DisableGeneralOptionsHandler: true, // the app answers OPTIONS * like any other request
-
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    web.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ConnState:         guard.Track,
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	notifySystemd(log, daemon.SdNotifyReady, status)
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		log.Info("stopping")
-		notifySystemd(log, daemon.SdNotifyStopping, "STATUS=Finishing requests in progress")
-		latchkey.Drain()
-		if shared {
-			_ = listener.Close() // our copy of it
-			<-failed             // from here on, the server knows all accepted connections
-		}
-		awaitConnections(guard)
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		err = server.Shutdown(deadline)
-		cancel()
-	}
-	stop()
-	running.Wait()
-	return err
-}
-
-// awaitConnections waits up to drainTimeout for clients to close their connections, as answers ask them
-// to by now. Idle connections are closed after that, as HTTP allows at any time.
-func awaitConnections(guard *connlimit.Guard) {
-	for deadline := time.Now().Add(drainTimeout); guard.Open() > 0 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-	}
 }
 
 // announce prints where the pages are and the setup link, if there is one: as sentences on a terminal, else as

@@ -71,6 +71,24 @@ func TestWatchdogIsNotifiedAlsoWhileTheDatabaseIsAway(t *testing.T) {
 	service.Stop()
 }
 
+// A start that waits for its database must not time out, nor be restarted for it.
+func TestSystemdLearnsThatTheDatabaseIsWaitedFor(t *testing.T) {
+	s := kit.NewSystemd(t)
+	s.Env = append(s.Env, "WATCHDOG_USEC=300000", "DATABASE_URL=postgres://latchkey:a-secret@127.0.0.1:1/latchkey")
+	service := kit.StartServer(t, s.Activated(s.Socket), "http://"+s.Address)
+	require.Contains(t, s.AwaitNotification("READY=1"), "STATUS=Waiting for the database")
+	s.AwaitNotification("WATCHDOG=1")
+	require.Equal(t, http.StatusServiceUnavailable, service.Get("/auth/health/ready", "").Status)
+	require.Equal(t, http.StatusOK, service.Get("/auth/health/alive", "").Status)
+
+	service.Signal(syscall.SIGTERM)
+	s.AwaitNotification("STOPPING=1")
+	require.Zero(t, service.Wait(), service.Log())
+	conn, err := net.Dial("tcp", s.Address)
+	require.NoError(t, err, "the socket is still there")
+	require.NoError(t, conn.Close())
+}
+
 func TestSystemdDoesNotRestartAWrongSetting(t *testing.T) {
 	unit, err := os.ReadFile("../docs/latchkey.service")
 	require.NoError(t, err)

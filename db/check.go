@@ -41,7 +41,7 @@ func OpenReadOnly(ctx context.Context, url string) (*Reader, error) {
 		conns = stdlib.OpenDB(*conn, stdlib.OptionAfterConnect(refuseWrites))
 		dialect = postgres.New(postgres.Config{Conn: conns})
 		failed = func(err error) error {
-			return errors.Join(openError(nameOf(conn), errors.New(explain(conn, err))), conns.Close())
+			return errors.Join(openError(nameOf(conn), explained(conn, err)), conns.Close())
 		}
 	}
 	if err := conns.PingContext(ctx); err != nil {

@@ -26,3 +26,9 @@ func Rewrite(ctx context.Context, path, pragma string) error {
 	_, err = conns.ExecContext(ctx, "VACUUM")
 	return errors.Join(err, conns.Close())
 }
+
+// Away reports whether a server that can't be connected to, for this reason, may be there later.
+func Away(err error) bool {
+	found := faultsIn(err)
+	return found.away && !found.settings
+}

@@ -78,7 +78,7 @@ func openPostgres(ctx context.Context, dsn string, limit func(pgconn.DialFunc) p
 
 	pooled, err := migratePostgres(ctx, config.ConnConfig.Copy())
 	if err != nil {
-		return nil, openError(name, errors.New(explain(config.ConnConfig, err)))
+		return nil, openError(name, explained(config.ConnConfig, err))
 	}
 	if pooled {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe

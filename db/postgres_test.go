@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,7 @@ func TestPostgresThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 			require.ErrorContains(t, err, want)
 			require.NotContains(t, err.Error(), "S3cret")
 			require.NotContains(t, err.Error(), "\n")
+			require.Equal(t, strings.HasPrefix(want, "nothing listens"), db.Unavailable(err), "the others are wrong settings")
 
 			_, err = db.OpenReadOnly(t.Context(), dsn)
 			require.ErrorContains(t, err, want)

@@ -18,7 +18,8 @@ import (
 // locked, full, read-only, damaged or unreachable. The same request may succeed later.
 func Unavailable(err error) bool {
 	var lost lostError
-	return errors.As(err, &lost) || errors.Is(err, ErrBusy) || errors.Is(err, driver.ErrBadConn) ||
+	var away awayError
+	return errors.As(err, &lost) || errors.As(err, &away) || errors.Is(err, ErrBusy) || errors.Is(err, driver.ErrBadConn) ||
 		errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || postgresUnavailable(err)
 }
 
@@ -51,17 +52,19 @@ func postgresUnavailable(err error) bool {
 		}
 	}
 	var failure *pgconn.PgError
-	if !errors.As(err, &failure) {
-		return false
-	}
-	switch failure.Code { // https://www.postgresql.org/docs/current/errcodes-appendix.html
+	return errors.As(err, &failure) && codeUnavailable(failure.Code)
+}
+
+// codeUnavailable reports whether PostgreSQL says by this SQLSTATE that it can't serve requests now.
+func codeUnavailable(code string) bool {
+	switch code { // https://www.postgresql.org/docs/current/errcodes-appendix.html
 	case "25006", // read-only: a standby, or becoming one
 		"25P03", "25P04", // idle or transaction timeout
 		"55P03",          // locked
 		"XX001", "XX002": // corrupted
 		return true
 	}
-	switch failure.Code[:min(2, len(failure.Code))] {
+	switch code[:min(2, len(code))] {
 	case "08", // connection
 		"40", // serialization failures, despite retries
 		"53", // out of disk space, memory or connections

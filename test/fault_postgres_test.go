@@ -208,25 +208,6 @@ func TestFaultPoolerLeadsToAStandby(t *testing.T) {
 	s.Await("sign-outs", func() bool { return s.Logout(kept).Status == http.StatusNoContent })
 }
 
-func TestFaultPostgresAwayAtTheStart(t *testing.T) {
-	t.Parallel()
-	silent := newWire(t, kit.StartPostgres(t).Port)
-	silent.cut()
-	defer silent.restore()
-	for what, url := range map[string]string{
-		"nobody there": "postgres://latchkey:a-secret@127.0.0.1:1,127.0.0.1:2/latchkey",
-		"silent":       silent.url(),
-	} {
-		m := kit.NewMachineAt(t, url)
-		m.Env = append(m.Env, "LISTEN=localhost:0")
-		r := m.Run("")
-		require.Equal(t, 1, r.Code, what)
-		require.Regexp(t, `^latchkey: error: DATABASE_URL: open the database \w+ on 127\.0\.0\.1: [^\n]+\n$`, r.Stderr, what)
-		require.NotContains(t, r.Stderr, "a-secret")
-		require.Empty(t, r.Stdout, "it announces no address")
-	}
-}
-
 func TestFaultStopWhilePostgresIsSilent(t *testing.T) {
 	t.Parallel()
 	between := newWire(t, kit.StartPostgres(t).Port)

@@ -149,7 +149,8 @@ var (
 
 	ErrBusy = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: password.RetryAfter,
 		Visitor: "This site is busy. Try again in a few seconds.", Reason: "The server is busy. Try again in a few seconds."}
-	errUnavailable = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
+	// ErrUnavailable is that of a database that can't be used.
+	ErrUnavailable = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
 		Visitor: "This site can’t be used right now. Try again in a few seconds; if that doesn’t help, send your administrator the request id.",
 		Reason:  "The database can't be used right now. Try again in a few seconds; if that doesn't help, send your administrator the request id."}
 	errCanceled = &Problem{Code: http.StatusServiceUnavailable, Reason: "The request was canceled before it was answered.",
@@ -286,7 +287,7 @@ func (s *Site) Explain(c *gin.Context, err error) *Problem {
 		return &late
 	case db.Unavailable(err):
 		s.ReportDatabase(c.Request.Context(), err, RequestID(c))
-		unavailable := *errUnavailable
+		unavailable := *ErrUnavailable
 		unavailable.Cause = err
 		return &unavailable
 	case errors.As(err, &tooLarge):

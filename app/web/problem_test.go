@@ -42,7 +42,7 @@ func TestDatabaseIsBlamedOnlyForItsOwnDeadlines(t *testing.T) {
 
 			require.Equal(t, http.StatusServiceUnavailable, p.Code)
 			require.Equal(t, unavailableRetryAfter, p.RetryAfter)
-			require.Equal(t, c.blamed, p.Reason == errUnavailable.Reason)
+			require.Equal(t, c.blamed, p.Reason == ErrUnavailable.Reason)
 			require.Contains(t, logged.String(), c.message)
 		})
 	}
