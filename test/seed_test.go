@@ -94,7 +94,7 @@ func (s *seeded) batches(b *testing.B) iter.Seq[batch] {
 // fillSQLite inserts many rows at a time, and recreates the indexes afterwards.
 func (s *seeded) fillSQLite(b *testing.B) {
 	b.Helper()
-	raw, err := sql.Open("sqlite", "file:"+s.DatabaseFile()+"?_time_integer_format=unix_micro&_pragma=synchronous(0)&_pragma=cache_size(-500000)")
+	raw, err := sql.Open("sqlite", s.fillingDSN())
 	require.NoError(b, err)
 	raw.SetMaxOpenConns(1)
 	defer func() { require.NoError(b, raw.Close()) }()
@@ -114,7 +114,21 @@ func (s *seeded) fillSQLite(b *testing.B) {
 	for name := range indexes {
 		exec("DROP INDEX " + name)
 	}
+	s.insertSQLite(b, raw)
+	for _, statement := range indexes {
+		exec(statement)
+	}
+	exec("PRAGMA wal_checkpoint(TRUNCATE)")
+}
 
+// fillingDSN is the file for fast inserts.
+func (s *seeded) fillingDSN() string {
+	return "file:" + s.DatabaseFile() + "?_time_integer_format=unix_micro&_pragma=synchronous(0)&_pragma=cache_size(-500000)"
+}
+
+// insertSQLite inserts the rows in one transaction.
+func (s *seeded) insertSQLite(b *testing.B, raw *sql.DB) {
+	b.Helper()
 	tx, err := raw.Begin()
 	require.NoError(b, err)
 	prepared := map[string]*sql.Stmt{}
@@ -131,8 +145,4 @@ func (s *seeded) fillSQLite(b *testing.B) {
 		}
 	}
 	require.NoError(b, tx.Commit())
-	for _, statement := range indexes {
-		exec(statement)
-	}
-	exec("PRAGMA wal_checkpoint(TRUNCATE)")
 }
