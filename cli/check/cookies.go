@@ -25,29 +25,43 @@ const (
 // checkCookies starts a sign-in at BASE_URL as a browser does, and checks that its cookie gets to the browser and
 // back as the settings have it.
 func (r *report) checkCookies(ctx context.Context, client *http.Client, settings *config.Settings) {
-	start := settings.BaseOrigin + settings.BasePath.Path(route.LoginBrowser)
-	res, err := get(ctx, client, start, asBrowser(settings.BaseOrigin))
-	var flow struct{ ID string }
-	switch {
-	case err != nil:
-		r.failRequest(settings.BaseOrigin, err)
-		return
-	case res.status != http.StatusOK || json.Unmarshal(res.body, &flow) != nil || flow.ID == "":
-		r.fail("cookies", "%s answers %d: nobody can sign in – %s", start, res.status, res.reason())
+	flow, got := r.startSignIn(ctx, client, settings)
+	if got == nil {
 		return
 	}
-	got := flowCookie(settings, res.cookies)
-	if got == nil {
-		r.fail("cookies", "the proxy drops the cookie that %s sets: nobody can sign in – have it pass Set-Cookie on, and answer nothing from a cache", start)
+	if _, again := r.startSignIn(ctx, client, settings); again == nil {
+		return
+	} else if again.Value == got.Value {
+		r.fail("cookies", "two visitors get the same cookie: the proxy answers from a cache – have it cache nothing of Latchkey's against its Cache-Control")
 		return
 	}
 	failures := r.failures
 	if r.checkSetCookie(settings, got) {
-		r.checkCookieSentBack(ctx, client, settings, flow.ID, got)
+		r.checkCookieSentBack(ctx, client, settings, flow, got)
 	}
 	if r.failures == failures {
 		r.ok("cookies", "they get from %s to the browser and back", settings.BaseOrigin)
 	}
+}
+
+// startSignIn returns the id and the cookie of a new flow, or reports why there is none.
+func (r *report) startSignIn(ctx context.Context, client *http.Client, settings *config.Settings) (id string, cookie *http.Cookie) {
+	start := settings.BaseOrigin + settings.BasePath.Path(route.LoginBrowser)
+	res, err := get(ctx, client, start, asBrowser(settings.BaseOrigin))
+	if err != nil {
+		r.failRequest(settings.BaseOrigin, err)
+		return "", nil
+	}
+	var flow struct{ ID string }
+	if res.status != http.StatusOK || json.Unmarshal(res.body, &flow) != nil || flow.ID == "" {
+		r.fail("cookies", "%s answers %d (%s): nobody can sign in – have the proxy pass it on to Latchkey", start, res.status, res.reason())
+		return "", nil
+	}
+	cookie = flowCookie(settings, res.cookies)
+	if cookie == nil {
+		r.fail("cookies", "the proxy drops the cookie that %s sets: nobody can sign in – have it pass Set-Cookie on, and answer nothing from a cache", start)
+	}
+	return flow.ID, cookie
 }
 
 // flowCookie returns the cookie of a sign-in form: the one with the right name, or else one with the name that
@@ -75,7 +89,7 @@ func (r *report) checkSetCookie(settings *config.Settings, got *http.Cookie) boo
 	what := "the proxy changes the cookies on their way to the browser, " + strings.Join(changes, ", ")
 	switch {
 	case !comesBack:
-		r.fail("cookies", "%s: browsers refuse them, and nobody can sign in – %s", what, leaveSetCookie)
+		r.fail("cookies", "%s: browsers refuse them or don't send them back, and nobody can sign in – %s", what, leaveSetCookie)
 	case len(lost) > 0:
 		r.fail("cookies", "%s: browsers don't send them to each page of %s, and an app there redirects to the sign-in page for ever – %s",
 			what, strings.Join(lost, ", "), leaveSetCookie)
@@ -170,6 +184,7 @@ func (r *report) checkCookieSentBack(ctx context.Context, client *http.Client, s
 			r.fail("cookies", "%s: %s – %s", sent.what, sent.who, leaveCookie)
 		default:
 			r.fail("cookies", "a request with the cookies of a sign-in is answered with %d (%s): %s – %s", res.status, res.reason(), sent.who, leaveCookie)
+			return
 		}
 		if sent.cookies == ours {
 			return

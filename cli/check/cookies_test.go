@@ -57,7 +57,7 @@ func TestCheckFollowsTheCookieToAppsOnOtherHosts(t *testing.T) {
 	}{
 		{replaced("; Domain=example.com", ""), []string{`Domain from "example.com" to "": browsers don't send them to each page of wiki.example.com, and an app there redirects to the sign-in page for ever`}},
 		{replaced("; Path=/", "; Path=/auth"), []string{`Path from "/" to "/auth"`, "to each page of auth.example.com, wiki.example.com, and"}},
-		{replaced("; Domain=example.com", "; Domain=example.org"), []string{"browsers refuse them, and nobody can sign in – have it pass Set-Cookie on as it is"}},
+		{replaced("; Domain=example.com", "; Domain=example.org"), []string{"browsers refuse them or don't send them back, and nobody can sign in – have it pass Set-Cookie on as it is"}},
 		{replaced("; Domain=example.com", "; Domain=com"), []string{"browsers refuse them"}},
 		{replaced("; Secure", ""), []string{`Secure from "true" to "false": browsers refuse them`}},
 		{replaced("; HttpOnly", ""), []string{`HttpOnly from "true" to "false"`, "protected differently"}},
@@ -73,6 +73,15 @@ func TestCheckFollowsTheCookieToAppsOnOtherHosts(t *testing.T) {
 			require.Contains(t, found, says)
 		}
 	}
+	var cached []string
+	p.setResponse(func(h http.Header) {
+		if len(h["Set-Cookie"]) > 0 && cached == nil {
+			cached = h["Set-Cookie"]
+		} else if len(h["Set-Cookie"]) > 0 {
+			h["Set-Cookie"] = cached
+		}
+	})
+	require.Contains(t, findings(t, m, listen), "FAIL cookies     two visitors get the same cookie")
 	p.setResponse(nil)
 
 	require.Contains(t, findings(t, m, listen, "--cookie-domain=auth.example.com"), `FAIL cookies     COOKIE_DOMAIN is "auth.example.com" here and "example.com" at the server – check with the server's settings`)
@@ -130,6 +139,6 @@ func TestCheckFindsAProxyThatLeavesOtherCookiesThanItsHostMayHave(t *testing.T) 
 		replaced("; Secure", ""),
 	} {
 		p.setResponse(fault)
-		require.Contains(t, findings(t, m, listen), "browsers refuse them, and nobody can sign in")
+		require.Contains(t, findings(t, m, listen), "browsers refuse them or don't send them back, and nobody can sign in")
 	}
 }
