@@ -50,7 +50,7 @@ func TestFrontEndsOfAllowedOriginsMayCallTheJSONEndpoints(t *testing.T) {
 				require.Equal(t, []string{origin}, preflight.header.Values("Access-Control-Allow-Origin"))
 				require.Equal(t, []string{"true"}, preflight.header.Values("Access-Control-Allow-Credentials"))
 				require.Contains(t, strings.Split(preflight.header.Get("Access-Control-Allow-Methods"), ","), method)
-				for _, name := range []string{"content-type", "x-session-token", "authorization", "accept", "accept-language", "cache-control", "content-language", "max-age", "x-csrf-token", "x-xsrf-token"} {
+				for _, name := range []string{"content-type", "x-session-token", "authorization", "accept", "accept-language", "cache-control", "content-language", "max-age", "x-csrf-token", "x-latchkey-passive", "x-xsrf-token"} {
 					require.Contains(t, strings.Split(strings.ToLower(preflight.header.Get("Access-Control-Allow-Headers")), ","), name)
 				}
 				require.Contains(t, strings.Join(preflight.header.Values("Vary"), ","), "Origin")

@@ -226,6 +226,11 @@ func TestDashboardAndAlertsAreOfMetricsThatExist(t *testing.T) {
 	require.Equal(t, "prometheus", d.Templating.List[0].Query)
 	expressions := alerts(t)
 	require.NotEmpty(t, expressions)
+	for _, block := range codeBlock.FindAllStringSubmatch(readDoc(t, runbookDoc), -1) {
+		if block[1] == "promql" {
+			expressions = append(expressions, block[2])
+		}
+	}
 	ids := map[int]bool{}
 	for _, panel := range d.Panels {
 		require.False(t, ids[panel.ID], "two panels %d", panel.ID)
