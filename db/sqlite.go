@@ -57,7 +57,10 @@ func openSQLite(ctx context.Context, path string, create bool) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	connections, err := driver.NewConnector(sqliteDSN(path, incrementalVacuum, "journal_mode(WAL)"))
+	if err := layOut(ctx, path); err != nil {
+		return nil, openError(path, err)
+	}
+	connections, err := driver.NewConnector(sqliteDSN(path, "journal_mode(WAL)"))
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -81,6 +84,20 @@ func openSQLite(ctx context.Context, path string, create bool) (*DB, error) {
 		Reader: Reader{gorm: opened, pool: pool, close: func() error { return errors.Join(rows.Close(), pool.Close()) }},
 		engine: &sqliteEngine{file: found, pool: pool, rows: rows, writeLock: make(chan struct{}, 1)},
 	}, nil
+}
+
+// layOut has a new file, which is empty, note what it needs in order to shrink in steps. SQLite does that only
+// before the first table. It isn't done by every connection, since it takes the write lock each time.
+func layOut(ctx context.Context, path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	conns, err := openSQLiteFile(path, incrementalVacuum, "journal_mode(WAL)")
+	if err != nil {
+		return err
+	}
+	return errors.Join(connect(ctx, conns), conns.Close())
 }
 
 // connect opens the first connection. It retries for up to busyTimeout, since SQLite itself doesn't wait

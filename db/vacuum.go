@@ -10,7 +10,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// incrementalVacuum has SQLite note in a new file what it needs in order to shrink it in steps.
+// incrementalVacuum has SQLite keep track of what it needs to shrink a file in steps.
 const incrementalVacuum = "auto_vacuum(INCREMENTAL)"
 
 // minFreePages are left in the file, since it grows again soon: a page has 4 KiB.

@@ -117,3 +117,16 @@ func TestReaderBehindAPoolerLeavesTheServersConnectionAsItWas(t *testing.T) {
 		}))
 	}
 }
+
+// A connection that had to write as it is opened would wait for its own caller.
+func TestReadBesideAWriteOpensAConnection(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	require.NoError(t, d.Write(t.Context(), func(*db.Tx) error {
+		for range 4 { // more than are open
+			rows, err := d.Query(t.Context()).Raw("SELECT 1").Rows()
+			require.NoError(t, err)
+			defer rows.Close()
+		}
+		return nil
+	}))
+}
