@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"net/http"
-	"strconv"
 	"testing"
 	"time"
 
@@ -89,18 +88,13 @@ func TestFaultClockSetBackHoldsNobodyUp(t *testing.T) {
 			for range 8 {
 				res = ada.submitLogin("ada@example.com", "a wrong password").in(t)
 			}
-			require.Equal(t, http.StatusTooManyRequests, res.status)
-			before, err := strconv.Atoi(res.header.Get("Retry-After"))
-			require.NoError(t, err)
+			before := res.wait()
 
 			site.clock.advance(-step)
 
 			res = ada.submitLogin("ada@example.com", goodPassword).in(t)
 			if step < time.Minute { // as far apart as the clocks of instances may be
-				require.Equal(t, http.StatusTooManyRequests, res.status)
-				wait, err := strconv.Atoi(res.header.Get("Retry-After"))
-				require.NoError(t, err)
-				require.LessOrEqual(t, wait, before)
+				require.LessOrEqual(t, res.wait(), before)
 				return
 			}
 			require.Equal(t, http.StatusOK, res.status, res.body)

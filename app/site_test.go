@@ -269,8 +269,10 @@ func (v *visitor) submitLogin(email, pass string, headers ...header) answer {
 	require.Equal(v.site.t, http.StatusOK, flow.status, flow.body)
 	if flow.field("refresh") == true { // instead as a tab does that was opened before
 		tab := v.site.visitor()
+		tab.client.Transport = v.client.Transport
 		flow = tab.get("/auth/self-service/login/browser", asJSON)
-		headers = append(headers, with("Cookie", "latchkey_flow="+tab.cookie("latchkey_flow")))
+		cookie, _, _ := strings.Cut(flow.header.Get("Set-Cookie"), ";")
+		headers = append(headers, with("Cookie", cookie))
 	}
 	return v.postJSON(flow.text("ui.action"), map[string]any{"method": "password", "identifier": email,
 		"password": pass, "csrf_token": flow.csrfToken()}, headers...)

@@ -22,7 +22,7 @@ func TestAssetsAreKeptForEver(t *testing.T) {
 		res := visitor.get(url)
 		require.Equal(t, http.StatusOK, res.status, url)
 		require.Equal(t, "public, max-age=31536000, immutable", res.header.Get("Cache-Control"))
-		require.Regexp(t, `^(text/(css|javascript); charset=utf-8|image/svg\+xml)$`, res.header.Get("Content-Type"))
+		require.Regexp(t, `^(text/(css|javascript); charset=utf-8|image/svg\+xml|image/png)$`, res.header.Get("Content-Type"))
 		plain := visitor.get(url, with("Accept-Encoding", "gzip;q=0"))
 		require.Empty(t, plain.header.Get("Content-Encoding"))
 		require.Equal(t, res.body, plain.body, "the same, packed or not")

@@ -168,7 +168,7 @@ func TestCopyShowsProgressOnATerminal(t *testing.T) {
 
 	require.Zero(t, term.ended(), term.screen())
 
-	require.Regexp(t, `3 of 3 rows, 100 % \(\w+\)\r\x1b\[KTABLE +ROWS\n`, term.screen())
+	require.Regexp(t, `4 of 4 rows, 100 % \(\w+\)\r\x1b\[KTABLE +ROWS\n`, term.screen())
 	require.NotContains(t, m.Do("", "copy", "--from="+m.DatabaseURL, "--to=sqlite:other.db"), "%")
 }
 

@@ -60,7 +60,7 @@ func TestUnreachableCollectorDelaysNobody(t *testing.T) {
 	s := m.Start()
 	const line = "traces can't be sent and are dropped"
 	s.Await("the line in the log", func() bool { return strings.Contains(s.Log(), line) })
-	for range 100 {
+	for range 50 {
 		require.Equal(t, http.StatusOK, s.Login("ada@example.com", kit.GoodPassword).Status)
 	}
 	s.Stop()

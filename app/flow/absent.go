@@ -22,7 +22,7 @@ func (s *Flows) Absent(c *gin.Context) {
 		return
 	}
 	p := *errAbsent
-	if c.Request.Method == http.MethodGet && web.PrefersHTML(c.Request) {
+	if c.Request.Method != http.MethodPost && web.PrefersHTML(c.Request) && !s.JSONOnly(c.Request.URL.Path) {
 		p.Code = http.StatusNotFound
 	}
 	s.Fail(c, &p)

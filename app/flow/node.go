@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+
+	"latchkey/app/web"
 )
 
 // JSON is a flow as the client libraries know it.
@@ -111,8 +113,9 @@ func Missing(node, text string) Text {
 	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]any{"property": property}}
 }
 
-// InvalidEmail is a message about a malformed address.
+// InvalidEmail is a message about a malformed address, of which it has only as much as fits into a flow's id.
 func InvalidEmail(value, text string) Text {
+	value = web.Clip(value, maxValue)
 	return Text{ID: idEmail, Text: text, Type: "error", Context: map[string]any{"value": value, "reason": text}}
 }
 
