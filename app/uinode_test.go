@@ -60,9 +60,9 @@ func TestRequestsOfTheReferenceUI(t *testing.T) {
 	const login = "/auth/self-service/login/browser?aal=&refresh=&return_to=&organization=&via="
 
 	// Registration, from the link of the sign-in page, with a password that is refused first.
-	flow := ui.shows("login", ui.open(login))
+	ui.shows("login", ui.open(login))
 	require.Equal(t, http.StatusUnauthorized, ui.ask("/sessions/whoami").status)
-	flow = ui.shows("registration", ui.open("/auth/self-service/registration/browser?return_to="))
+	flow := ui.shows("registration", ui.open("/auth/self-service/registration/browser?return_to="))
 	flow = ui.shows("registration", ui.submit(flow, map[string]string{"traits.email": "ada@example.com", "traits.username": "", "traits.name": "", "password": "short"}))
 	require.Contains(t, flow.body, "4000005")
 	done := ui.submit(flow, map[string]string{"traits.email": "ada@example.com", "traits.username": "", "traits.name": "", "password": goodPassword})

@@ -6,24 +6,45 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"latchkey/app/password"
+	"latchkey/db"
+	"latchkey/models"
 	"latchkey/test/kit"
 )
 
 const crowdSize = 4
 
-func addPeople(m *kit.Machine) {
-	for i := range crowdSize {
-		m.AddUser(person(i))
+// crowdAccounts is how many accounts the crowd uses in turn, since nobody may sign in to one very often.
+const crowdAccounts = 30 * crowdSize
+
+func addPeople(t *testing.T, m *kit.Machine) { addAccounts(t, m, crowdAccounts) }
+
+// addAccounts adds the accounts of the first n people.
+func addAccounts(t *testing.T, m *kit.Machine, n int) {
+	t.Helper()
+	database, err := db.Open(t.Context(), m.DatabaseURL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, database.Close()) }()
+	hash, err := password.NewHasher(password.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}).Hash(t.Context(), kit.GoodPassword)
+	require.NoError(t, err)
+	store := models.New(database, time.Now)
+	for i := range n {
+		_, _, err := store.Identities.Create(t.Context(), models.NewIdentity{Email: person(i),
+			Credential: models.NewCredential{Method: models.MethodPassword, Secret: hash}})
+		require.NoError(t, err)
 	}
 }
 
 // crowd is people who sign in and out without pause, and apps that ask who they are. An answer other than
-// the expected one or the documented 503 fails the test.
+// the expected one, the documented 503, or a flow that says that the site is busy, fails the test.
 type crowd struct {
 	t       *testing.T
 	s       *kit.Server
@@ -57,8 +78,8 @@ func (c *crowd) start() {
 	c.done = cancel
 	for i := range crowdSize {
 		c.running.Go(func() {
-			for ctx.Err() == nil {
-				c.signInAndOut(person(i))
+			for n := i; ctx.Err() == nil; n += crowdSize {
+				c.signInAndOut(person(n % crowdAccounts))
 			}
 		})
 		c.running.Go(func() {
@@ -117,6 +138,11 @@ func (c *crowd) request(what string, unavailable *atomic.Int64, send func() kit.
 		c.t.Errorf("%s: %v", what, a.Err)
 	case took > maxAnswerTime:
 		c.t.Errorf("%s took %s", what, took)
+	case a.Status == http.StatusBadRequest && strings.Contains(a.Body, "This site is busy."):
+		unavailable.Add(1)
+		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); err != nil || wait < 1 {
+			c.t.Errorf("%s: busy without a time to come back: %v", what, a.Header)
+		}
 	case a.Status == http.StatusServiceUnavailable:
 		unavailable.Add(1)
 		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); err != nil || wait < 1 || a.Text("error", "status") != "Service Unavailable" ||

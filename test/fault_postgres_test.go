@@ -89,7 +89,7 @@ func TestFaultsOfPostgres(t *testing.T) {
 			t.Parallel()
 			url, happen, after := fault(t)
 			m := kit.NewMachineAt(t, url)
-			addPeople(m)
+			addPeople(t, m)
 			s := m.Start()
 			c := newCrowd(t, s)
 			c.start()

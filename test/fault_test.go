@@ -76,7 +76,7 @@ func testFault(t *testing.T, f fault) {
 	}
 	database := filepath.Join(dir, "latchkey.db")
 	m := newMachineWithFile(t, database)
-	addPeople(m)
+	addPeople(t, m)
 	s := m.Start()
 	c := newCrowd(t, s)
 	c.start()

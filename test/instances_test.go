@@ -222,11 +222,11 @@ func instancesTellEachAppOnce(t *testing.T, m *kit.Machine) {
 
 func instancesExpire(t *testing.T, m *kit.Machine) {
 	const sessions = 100
-	m.AddUser("ada@example.com")
+	addPeople(t, m)
 	first := m.Start()
 	database := openDatabase(t, m)
-	for range sessions {
-		first.SignIn("ada@example.com")
+	for i := range sessions {
+		first.SignIn(person(i))
 	}
 	// Rows that are due for removal, by several instances at once and in more than one batch.
 	for _, statement := range []string{
@@ -267,7 +267,7 @@ func requireNoErrors(t *testing.T, s *kit.Server) {
 
 // A newer version adds columns and tables while this one runs, and this one can be started again.
 func instancesOfTwoVersions(t *testing.T, m *kit.Machine) {
-	addPeople(m)
+	addPeople(t, m)
 	s := m.Start()
 	c := newCrowd(t, s)
 	c.start()
@@ -305,7 +305,7 @@ func instancesOfTwoVersions(t *testing.T, m *kit.Machine) {
 }
 
 func instancesBehindPgBouncer(t *testing.T, m *kit.Machine) {
-	addPeople(m)
+	addPeople(t, m)
 	all := m.StartMany(2)
 	const noNotices = "the database doesn't deliver notifications, as behind a pooler"
 	for _, s := range all {

@@ -26,7 +26,8 @@ type client struct {
 	address   string
 	keepAlive bool
 	token     string
-	person    string
+	people    []string // who sign in in turn, since nobody may do it very often
+	next      int
 	answers   atomic.Int64
 	failure   atomic.Pointer[string]
 
@@ -63,7 +64,8 @@ func (c *client) signIn() error {
 	}
 	action := kit.Answer{Body: flow}.Text("ui", "action")
 	_, err = c.send("POST", action[strings.Index(action, "/auth/"):],
-		fmt.Sprintf(`{"method":"password","identifier":%q,"password":%q}`, c.person, kit.GoodPassword))
+		fmt.Sprintf(`{"method":"password","identifier":%q,"password":%q}`, c.people[c.next%len(c.people)], kit.GoodPassword))
+	c.next++
 	return err
 }
 
@@ -171,6 +173,8 @@ http {
 func TestNobodyNoticesARestart(t *testing.T) {
 	s := kit.NewSystemd(t)
 	s.AddUser("ada@example.com")
+	const accountsPerClient = 10
+	addAccounts(t, s.Machine, 8*accountsPerClient)
 	service := s.Start()
 	token := service.SignIn("ada@example.com")
 	proxy := startNginx(t, s)
@@ -179,10 +183,12 @@ func TestNobodyNoticesARestart(t *testing.T) {
 	var clients []*client
 	for _, address := range []string{s.Address, s.Address, proxy, proxy} {
 		for _, keepAlive := range []bool{true, false} {
-			// Each has an account: sign-ins to one account wait for each other.
-			person := fmt.Sprintf("person%d@example.com", len(clients))
-			s.AddUser(person)
-			clients = append(clients, &client{address: address, keepAlive: keepAlive, token: token, person: person})
+			// Each has accounts of its own: sign-ins to one account wait for each other.
+			c := &client{address: address, keepAlive: keepAlive, token: token}
+			for range accountsPerClient {
+				c.people = append(c.people, person(accountsPerClient*len(clients)+len(c.people)))
+			}
+			clients = append(clients, c)
 		}
 	}
 	done := make(chan struct{})

@@ -24,13 +24,14 @@ var soakFor = flag.Duration("soak", 5*time.Second, "how long the soak test takes
 
 // soakVariable is the environment variable that turns the test binary into a Latchkey that keeps nothing
 // for longer than seconds.
-const soakVariable = "LATCHKEY_SOAK"
+const soakVariable = "LATCHKEY_TEST_SOAK"
 
 func serveSoak() {
 	cli.Main(app.Options{Keep: app.Keep{Every: time.Second, Ends: 5 * time.Second, Deliveries: 5 * time.Second}})
 }
 
-const soakPeople = 6
+// soakPeople use soakAccounts in turn, since nobody may sign in to one very often.
+const soakPeople, soakAccounts = 6, 120
 
 // People sign in, use apps and pages, and sign out for a while, with an app that is notified. Every answer
 // is the expected one, and neither memory, goroutines, files, the database nor its log keep growing.
@@ -38,9 +39,7 @@ const soakPeople = 6
 //	go test -run Soak ./test -soak 5m
 func TestFaultSoak(t *testing.T) {
 	m := kit.NewSQLiteMachine(t)
-	for i := range soakPeople {
-		m.AddUser(person(i))
-	}
+	addAccounts(t, m, soakAccounts)
 	wiki := kit.NewReceiver(t)
 	m.Do("", "app", "add", "wiki", wiki.URL)
 	m.Program = os.Args[0]
@@ -53,8 +52,8 @@ func TestFaultSoak(t *testing.T) {
 	var working sync.WaitGroup
 	for i := range soakPeople {
 		working.Go(func() {
-			for time.Now().Before(end) && !t.Failed() {
-				if err := visit(s, person(i)); err != nil {
+			for n := i; time.Now().Before(end) && !t.Failed(); n += soakPeople {
+				if err := visit(s, person(n%soakAccounts)); err != nil {
 					t.Error(err)
 				}
 				rounds.Add(1)

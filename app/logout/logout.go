@@ -105,7 +105,7 @@ func (h *Handler) Do(c *gin.Context) {
 	tokens := query["token"]
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		h.offerLogout(c, active, web.ErrBadRequest.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		h.offerLogout(c, active, errIncomplete.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	case len(active) == 0:
 		h.alreadySignedOut(c, returnTo)
@@ -210,7 +210,7 @@ func (h *Handler) offerLogout(c *gin.Context, active []models.Session, p *web.Pr
 		return
 	}
 	h.Respond(c, p, func() {
-		h.show(c, p.Code, active, "", "That link belongs to a different session. Use the button to sign out here.")
+		h.show(c, p.Code, active, "", p.Words()+" Use the button to sign out here.")
 	})
 }
 

@@ -144,7 +144,7 @@ func (s *Site) deletions(c *gin.Context, sent []sentCookie, keep string, foreign
 }
 
 func (s *Site) deletion(name, path, domain string) *http.Cookie {
-	cookie := s.NewCookie(name, "", -1)
+	cookie := s.NewCookie(name, "", -1) // #nosec G124 -- it has the attributes of the one that it deletes
 	cookie.Path, cookie.Domain = path, domain
 	return cookie
 }
