@@ -68,6 +68,11 @@ func New(ctx context.Context, settings *config.Settings, database *db.DB, option
 	if err != nil {
 		return nil, err
 	}
+	if settings.Registration == config.RegistrationOpen {
+		if err := store.Identities.DistrustUnknown(ctx); err != nil {
+			return nil, err
+		}
+	}
 	files, err := assets.Load(settings)
 	if err != nil {
 		return nil, err

@@ -200,6 +200,8 @@ func TestLessProtectedCookiesSignNobodyIn(t *testing.T) {
 		require.Equal(t, "ada@example.com", site.visitor().get("/auth/sessions/whoami", both).text("identity.traits.email"))
 		site.visitor().get("/auth/sessions/whoami", cookies(c.weaker, eve)).requireError(http.StatusUnauthorized, "session_inactive")
 
+		eves := site.visitor().get("/auth/self-service/logout/browser", cookies(c.own, eve)).text("logout_token")
+		site.visitor().get("/auth/self-service/logout?token="+eves, asJSON, both).requireError(http.StatusForbidden, "")
 		logout := site.visitor().get("/auth/self-service/logout/browser", both).text("logout_url")
 		out := site.visitor().get(strings.Replace(logout, "https://auth.example.com", site.url, 1), asPage, both)
 

@@ -198,7 +198,7 @@ func (cmd *userAddressCmd) Run(ctx context.Context, settings *config.Settings) e
 	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
 		err := store.Identities.SetAddress(ctx, identity.ID, cmd.New)
 		if errors.Is(err, models.ErrTaken) {
-			return fmt.Errorf("%s already has an account", models.NormalizeEmail(cmd.New))
+			return fmt.Errorf("%s already has an account, or looks like an address that has one", models.NormalizeEmail(cmd.New))
 		}
 		if err != nil {
 			return err

@@ -139,14 +139,13 @@ func (s Identities) checkFree(ctx context.Context, tx *db.Tx, identity Identity,
 	if err := tx.Lock(ctx, usernames); err != nil {
 		return err
 	}
-	if address.Skeleton != "" {
-		n, err := gorm.G[Address](tx.DB).Where("skeleton = ? AND identity_id <> ?", address.Skeleton, identity.ID).Count(ctx, "id")
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			return ErrTaken
-		}
+	n, err := gorm.G[Address](tx.DB).Where("(skeleton = ? AND skeleton <> '' OR value = ?) AND identity_id <> ?",
+		address.Skeleton, address.Value, identity.ID).Count(ctx, "id")
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return ErrTaken
 	}
 	if identity.Username != "" {
 		n, err := gorm.G[Identity](tx.DB).Where("(username_skeleton = ? AND username_skeleton <> '' OR username = ? AND username <> '') AND id <> ?",
@@ -227,6 +226,19 @@ func (s Identities) SetUsername(ctx context.Context, id uuid.UUID, name string) 
 	}
 	if err != nil {
 		return fmt.Errorf("set the username of identity %s: %w", id, err)
+	}
+	return nil
+}
+
+// DistrustUnknown records that people may have created the accounts of unknown origin themselves. It is for the time
+// when anybody may register, after which it couldn't be told any more.
+func (s Identities) DistrustUnknown(ctx context.Context) error {
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := gorm.G[Identity](tx.DB).Where("email_trust = ?", TrustUnknown).Set(set("email_trust", GivenByPerson)).Update(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("distrust addresses: %w", err)
 	}
 	return nil
 }

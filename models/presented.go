@@ -2,7 +2,10 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/gofrs/uuid/v5"
 	"gorm.io/gorm"
@@ -28,23 +31,30 @@ func IsToken(text string) bool { return len(text) == tokenLength }
 // ByTokens returns the sessions of several tokens, in no particular order, whether they are active or not, with
 // their identities. It is ByToken for the rare client that presents more than one.
 func (s Sessions) ByTokens(ctx context.Context, tokens []string) ([]Session, error) {
-	byHash := hashTokens(tokens)
-	if len(byHash) == 0 {
-		return nil, nil
-	}
-	found, err := withIdentity(s.db.Query(ctx)).Where("token_hash IN ?", padded(hashes(byHash))).Find(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find sessions: %w", err)
-	}
-	for i := range found {
-		found[i].Token = byHash[string(found[i].TokenHash)]
+	var found []Session
+	for i, token := range tokens {
+		if slices.Contains(tokens[:i], token) {
+			continue
+		}
+		session, err := s.ByToken(ctx, token)
+		switch {
+		case err == nil:
+			found = append(found, session)
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
 	}
 	return found, nil
 }
 
+// lookupTimeout is for requests without a time limit of their own, as ByToken has one.
+const lookupTimeout = 5 * time.Second
+
 // ToEnd returns the sessions that a client may end with its tokens, by token, whether they are active or not, with
 // their identities: those of ByTokens, and those whose token has been replaced, which have no Token.
 func (s Sessions) ToEnd(ctx context.Context, tokens []string) (map[string]Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
 	found, err := s.ByTokens(ctx, tokens) // first: a token that is replaced meanwhile is found below
 	if err != nil {
 		return nil, err

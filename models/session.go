@@ -155,13 +155,16 @@ func enforceLimit(ctx context.Context, tx *db.Tx, now time.Time, person uuid.UUI
 
 // Confirm records that the session's person has authenticated again. The session gets a new token
 // (ASVS 7.2.4), and earlier ones are only good for ending it; of several concurrent calls, the last one's
-// token is valid. It returns ErrNotFound if the session has ended meanwhile, and ErrChanged under the same conditions
-// as Start.
-func (s Sessions) Confirm(ctx context.Context, session Session, proof Proof) (Session, error) {
+// token is valid. It ends the sessions replaced, which the browser had besides. It returns ErrNotFound if the session
+// has ended meanwhile, and ErrChanged under the same conditions as Start.
+func (s Sessions) Confirm(ctx context.Context, session Session, proof Proof, replaced ...uuid.UUID) (Session, error) {
 	var confirmed Session
-	err := s.db.Write(ctx, func(tx *db.Tx) (err error) {
-		confirmed, err = session.confirm(ctx, tx, proof, s.now())
-		return err
+	_, err := s.ending(ctx, func(tx *db.Tx) (ended Ended, err error) {
+		now := s.now()
+		if confirmed, err = session.confirm(ctx, tx, proof, now); err != nil || len(replaced) == 0 {
+			return nil, err
+		}
+		return end(ctx, tx, now, EndedByNewLogin, "id IN ? AND id <> ?", padded(replaced), session.ID)
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("confirm session %s: %w", session.ID, err)

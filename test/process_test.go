@@ -32,7 +32,7 @@ func requireNoLeaks(t *testing.T, m *kit.Machine, s *kit.Server, filesBefore int
 }
 
 // maxGoroutines is more than an idle server has, and less than the requests that have failed.
-const maxGoroutines = 40
+const maxGoroutines = 60
 
 // openFiles returns the number of open files of the process.
 func openFiles(t testing.TB, s *kit.Server) int {

@@ -5,6 +5,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -160,21 +161,23 @@ const relayBatch = 100
 
 // Relay logs the events that commands have stored. Of several servers, one logs each.
 func (l Log) Relay(ctx context.Context, events models.SecurityEvents) error {
+	var unreadable error
 	for ctx.Err() == nil {
 		taken, err := events.Take(ctx, relayBatch)
 		if err != nil {
-			return err
+			return errors.Join(unreadable, err)
 		}
 		for _, event := range taken {
 			var e Entry
 			if err := json.Unmarshal([]byte(event.Entry), &e); err != nil {
-				return fmt.Errorf("read a stored security event: %w", err)
+				unreadable = fmt.Errorf("read a stored security event: %w", err)
+				continue
 			}
 			e.At = event.At
 			l.Write(ctx, e)
 		}
 		if len(taken) < relayBatch {
-			return nil
+			return unreadable
 		}
 	}
 	return ctx.Err()

@@ -197,20 +197,12 @@ func (s *Service) startOrConfirm(ctx context.Context, client Client, identity mo
 	if options.Confirms == nil || options.Confirms.IdentityID != identity.ID {
 		return s.start(ctx, client, identity, proof, options)
 	}
-	confirmed, err := s.store.Sessions.Confirm(ctx, *options.Confirms, proof)
+	confirmed, err := s.store.Sessions.Confirm(ctx, *options.Confirms, proof, options.Replaces...)
 	if errors.Is(err, models.ErrNotFound) { // it has ended meanwhile
 		return s.start(ctx, client, identity, proof, options)
 	}
 	if err != nil {
 		return nil, err
-	}
-	for _, id := range options.Replaces {
-		if id == confirmed.ID {
-			continue
-		}
-		if err := s.store.Sessions.End(ctx, id, models.EndedByNewLogin); err != nil && !errors.Is(err, models.ErrNotFound) {
-			return nil, err
-		}
 	}
 	started := &Started{Session: &confirmed}
 	if !options.Token {

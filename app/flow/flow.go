@@ -193,7 +193,8 @@ func (s *Flows) ForPage(c *gin.Context, kind Kind) (*Flow, error) {
 	case err == nil && !f.expired(s.Now()):
 		return f, nil
 	case errors.Is(err, web.ErrOtherBrowser):
-		f.Values = nil // they are somebody else's; keep the message about cookies
+		// What was typed is somebody else's. The message about cookies stays.
+		f = &Flow{Kind: f.Kind, ReturnTo: f.ReturnTo, Messages: map[string][]Text{"": f.Messages[""]}}
 	case err != nil:
 		return nil, err
 	}
@@ -394,14 +395,12 @@ func (s *Flows) setPerson(c *gin.Context, f *Flow) error {
 		f.Refresh = false
 		return nil
 	}
-	session, err := s.Active(c)
-	if errors.Is(err, web.ErrNoSession) {
+	session, err := s.OfFlow(c, f.API)
+	if session == nil || !session.Active(s.Now()) {
 		f.Refresh = false
-		return nil
+		return err
 	}
-	if err == nil {
-		f.Person = session.Identity.Email
-	}
+	f.Person = session.Identity.Email
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gofrs/uuid/v5"
 
 	"latchkey/app/confirm"
 	"latchkey/app/route"
@@ -96,12 +97,12 @@ func (h *Handler) Do(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	presented, err := h.Presented(c)
+	active, err := h.ToEnd(c)
 	if err != nil {
 		h.Fail(c, err)
 		return
 	}
-	active := slices.DeleteFunc(slices.Clone(presented), func(session models.Session) bool { return !session.Active(h.Now()) })
+	mine, signedIn := h.mine(c, active)
 	tokens := query["token"]
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
@@ -110,14 +111,16 @@ func (h *Handler) Do(c *gin.Context) {
 	case len(active) == 0:
 		h.alreadySignedOut(c, returnTo)
 		return
-	case !slices.ContainsFunc(presented, func(session models.Session) bool { return h.CheckLogoutToken(session.ID, tokens[0]) }):
+	case !slices.ContainsFunc(mine, func(session models.Session) bool { return h.CheckLogoutToken(session.ID, tokens[0]) }):
 		h.offerLogout(c, active, errForeignToken.Because("This logout URL belongs to another session. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	}
 
-	// Of several people nobody's other sessions can be ended with a receipt: it may not be theirs.
-	withReceipt := h.leadsToReceipt(returnTo) && person(active) != ""
-	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), &active[0], web.IDs(active[1:]), withReceipt)
+	// A receipt can end a person's other sessions, so it takes being signed in: a token that has been replaced is only
+	// good for its own session. Nor is there one for several people, since it might not be theirs.
+	withReceipt := h.leadsToReceipt(returnTo) && signedIn && len(mine) == len(active)
+	others := slices.DeleteFunc(web.IDs(active), func(id uuid.UUID) bool { return id == mine[0].ID })
+	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), &mine[0], others, withReceipt)
 	if err == nil {
 		err = h.leave(c, receipt)
 	}
@@ -217,13 +220,30 @@ func (h *Handler) offerLogout(c *gin.Context, active []models.Session, p *web.Pr
 // show shows the page that asks whether to sign out of sessions.
 func (h *Handler) show(c *gin.Context, status int, active []models.Session, returnTo, problem string) {
 	page := h.PageData()
-	if held, err := h.Active(c); err == nil && person(active) != "" {
-		page = h.PersonalPage(held)
+	mine, signedIn := h.mine(c, active)
+	if signedIn {
+		page = h.PersonalPage(&mine[0])
 	}
 	h.Site.Page(c, status, views.Logout(views.LogoutPage{
-		Page: page, Problem: problem, Person: person(active), LogoutURL: h.LogoutURL(c, &active[0], returnTo),
+		Page: page, Problem: problem, Person: person(mine), LogoutURL: h.LogoutURL(c, &mine[0], returnTo),
 		Next: h.AfterLogout(returnTo), ReturnTo: returnTo,
 	}))
+}
+
+// mine returns those of the sessions whose person is signed in, the present one first. If nobody is, it returns all of
+// them. Another host on the domain may have set the cookies of the others, and knows their logout URLs.
+func (h *Handler) mine(c *gin.Context, active []models.Session) (mine []models.Session, signedIn bool) {
+	held, err := h.Active(c)
+	if err != nil {
+		return active, false
+	}
+	mine = []models.Session{*held}
+	for i := range active {
+		if active[i].IdentityID == held.IdentityID && active[i].ID != held.ID {
+			mine = append(mine, active[i])
+		}
+	}
+	return mine, true
 }
 
 // person returns the name of the person whose sessions these are, "" if they are of several people.

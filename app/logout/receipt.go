@@ -1,6 +1,7 @@
 package logout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -107,6 +108,10 @@ func (h *Handler) EndFromReceipt(c *gin.Context) {
 		return
 	case !errors.Is(err, web.ErrNoSession):
 		h.Fail(c, err)
+		return
+	}
+	if held, err := h.ToEnd(c); err != nil || len(held) > 0 {
+		h.Fail(c, cmp.Or[error](err, errReceiptOver))
 		return
 	}
 	_, token, err := h.receipt(c)

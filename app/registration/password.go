@@ -45,7 +45,7 @@ func (p password) Submit(c *gin.Context, f *flow.Flow, in web.Fields) {
 	started, err := p.authn.Register(c.Request.Context(), p.Client(c), account, f.Setup, options)
 	switch {
 	case errors.Is(err, models.ErrTaken):
-		f.Complain("traits.email", flow.Taken("This address already has an account. Sign in instead."))
+		f.Complain("traits.email", flow.Taken("This address, or one that looks the same, already has an account. Sign in instead, or use another address."))
 		p.flows.Refuse(c, p.Handler, f, nil)
 	case errors.Is(err, models.ErrUsernameTaken):
 		f.Complain("traits.username", flow.Taken("This username is taken. Choose another one."))

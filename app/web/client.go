@@ -10,6 +10,8 @@ import (
 
 	"latchkey/app/authn"
 	"latchkey/app/clientaddr"
+	"latchkey/app/config"
+	"latchkey/models"
 )
 
 // maxUserAgent is the number of bytes kept of a User-Agent header.
@@ -34,9 +36,13 @@ func (s *Site) FromTrustedProxy(r *http.Request) bool {
 	return len(s.Clients.Trusted) > 0 && s.Clients.Trusts(clientaddr.Peer(r.RemoteAddr))
 }
 
+// maxDevices is how many cookies are opened: each takes some work.
+const maxDevices = 8
+
 // devices returns the Devices in the browser's cookies.
 func (s *Site) devices(c *gin.Context) (devices []authn.Device) {
-	for _, value := range s.Cookies(c, DeviceCookie) {
+	sent := s.Cookies(c, DeviceCookie)
+	for _, value := range sent[:min(len(sent), maxDevices)] {
 		if raw, err := s.Open(devicePurpose, value); err == nil {
 			var device authn.Device
 			if json.Unmarshal(raw, &device) == nil {
@@ -75,6 +81,21 @@ func CarriesToken(r *http.Request) bool {
 // meant for a proxy, and the session then be that of a browser's cookie.
 func SendsToken(r *http.Request) bool { return r.Header.Get("X-Session-Token") != "" }
 
+// OfFlow returns the session, active or not, of who submits a flow, nil for none. A browser's flow is about the session
+// in its cookies, whatever other token a script of it or a proxy sends.
+func (s *Site) OfFlow(c *gin.Context, api bool) (*models.Session, error) {
+	held, err := s.Held(c)
+	if err != nil || held == nil || api {
+		return held, err
+	}
+	for cookie := range s.sent(c.Request, config.SessionCookie, true) {
+		if cookie.value == held.Token {
+			return held, nil
+		}
+	}
+	return nil, nil
+}
+
 // SignInOptions returns the options of the session to start: api is for a client that keeps its token
 // itself, refresh for a person who confirms who they are.
 func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn.Options, error) {
@@ -82,7 +103,7 @@ func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn
 	if api && (!refresh || !SendsToken(c.Request)) {
 		return options, nil
 	}
-	held, err := s.Held(c)
+	held, err := s.OfFlow(c, api)
 	if err != nil {
 		return options, err
 	}

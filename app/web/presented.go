@@ -97,26 +97,28 @@ func (s *Site) SetSession(c *gin.Context, session *models.Session) error {
 	if err != nil {
 		return err
 	}
-	maxAge := 0
-	if session.Remember {
-		maxAge = int(session.LatestExpiresAt.Sub(s.Now()) / time.Second)
-	}
 	name := s.CookieName(config.SessionCookie)
 	taken := func(cookie sentCookie) bool { return cookie.name == name && p.isForeign(cookie.value) }
 	if slices.ContainsFunc(p.cookies, taken) {
 		name = s.OwnCookieName(config.SessionCookie)
 	}
-	return saveCookies(c, session, append(s.deletions(c, p.cookies, name, p.isForeign), s.NewCookie(name, session.Token, maxAge)))
+	return saveCookies(c, session, append(s.deletions(c, p.cookies, name, p.isForeign), s.sessionCookie(name, session)))
+}
+
+func (s *Site) sessionCookie(name string, session *models.Session) *http.Cookie {
+	maxAge := 0
+	if session.Remember {
+		maxAge = int(session.LatestExpiresAt.Sub(s.Now()) / time.Second)
+	}
+	return s.NewCookie(name, session.Token, maxAge)
 }
 
 // GoOn redirects a browser that is signed in already. If that leads to another host, it gets its cookie once
-// more: one that other settings have set may not reach that host, whose proxy would redirect it here for ever.
+// more: one that other settings have set may not reach that host, whose proxy would redirect it here for ever. Its other
+// cookies stay, since their sessions do.
 func (s *Site) GoOn(c *gin.Context, session *models.Session, to string) {
 	if returnto.Host(to) != "" {
-		if err := s.SetSession(c, session); err != nil {
-			s.Fail(c, err)
-			return
-		}
+		http.SetCookie(c.Writer, s.sessionCookie(s.CookieName(config.SessionCookie), session))
 	}
 	SeeOther(c, to)
 }

@@ -65,7 +65,10 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	if s.headers && !s.settled(session) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && models.IsToken(token) {
-			s.find(r, session, token)
+			bearer := gorilla.NewSession(s, name)
+			if s.find(r, bearer, token); s.settled(bearer) || len(session.Values) == 0 {
+				return bearer, nil
+			}
 		}
 	}
 	return session, nil
