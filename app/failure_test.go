@@ -44,7 +44,7 @@ func TestFailingDatabaseIsOurFaultAndLeaksNothing(t *testing.T) {
 	for why, fail := range map[string]func(s *site){
 		"the connections are closed": func(s *site) { require.NoError(t, s.database.Close()) },
 		"the tables are gone": func(s *site) {
-			for _, table := range []string{"sessions", "attempts", "credentials", "failures", "addresses", "sweeps", "identities"} {
+			for _, table := range []string{"replaced_tokens", "sessions", "attempts", "credentials", "failures", "addresses", "sweeps", "identities"} {
 				require.NoError(t, s.db.Exec("DROP TABLE "+table).Error)
 			}
 		},
