@@ -87,10 +87,10 @@ func (w *world) began(tx *gorm.DB, session *models.Session) {
 // Each way to end many waits for a sign-in that is about to be committed, and then ends it too.
 func TestEndOfManyEndsASessionThatBeganMeanwhile(t *testing.T) {
 	for name, way := range waysToEnd {
+		if name == "receipt" { // the logout was before that sign-in
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			if name == "receipt" { // the logout was before that sign-in
-				t.Skip()
-			}
 			w := newWorldOn(t, kit.PostgresURL(t))
 			ada := w.person("ada@example.com")
 			here := w.start(ada)
