@@ -59,15 +59,24 @@ func (s Sessions) ToEnd(ctx context.Context, tokens []string) (map[string]Sessio
 	if err != nil {
 		return nil, err
 	}
-	byHash, byToken := hashTokens(tokens), map[string]Session{}
+	byToken := make(map[string]Session, len(tokens))
 	for _, session := range found {
 		byToken[session.Token] = session
-		delete(byHash, string(session.TokenHash))
 	}
-	if len(byHash) == 0 {
+	var hashes [][]byte // of the other tokens
+	byHash := map[string]string{}
+	for _, token := range tokens {
+		if _, ok := byToken[token]; ok || !IsToken(token) {
+			continue
+		}
+		hash := hashToken(token)
+		hashes = append(hashes, hash)
+		byHash[string(hash)] = token
+	}
+	if len(hashes) == 0 {
 		return byToken, nil
 	}
-	replaced, err := gorm.G[ReplacedToken](s.db.Query(ctx)).Where("token_hash IN ?", padded(hashes(byHash))).Find(ctx)
+	replaced, err := gorm.G[ReplacedToken](s.db.Query(ctx)).Where("token_hash IN ?", padded(hashes)).Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find replaced tokens: %w", err)
 	}
@@ -90,23 +99,4 @@ func (s Sessions) ToEnd(ctx context.Context, tokens []string) (map[string]Sessio
 		}
 	}
 	return byToken, nil
-}
-
-// hashTokens returns the tokens by their hashes, without what can't be one.
-func hashTokens(tokens []string) map[string]string {
-	byHash := make(map[string]string, len(tokens))
-	for _, token := range tokens {
-		if IsToken(token) {
-			byHash[string(hashToken(token))] = token
-		}
-	}
-	return byHash
-}
-
-func hashes(byHash map[string]string) [][]byte {
-	all := make([][]byte, 0, len(byHash))
-	for hash := range byHash {
-		all = append(all, []byte(hash))
-	}
-	return all
 }

@@ -185,7 +185,12 @@ func (s *Service) start(ctx context.Context, client Client, identity models.Iden
 		return nil, err
 	}
 	s.metrics.SessionStarted()
-	started := &Started{Session: &session}
+	return s.started(client, proof, session, options)
+}
+
+// started returns a session with the Device to give the browser.
+func (s *Service) started(client Client, proof models.Proof, session models.Session, options Options) (started *Started, err error) {
+	started = &Started{Session: &session}
 	if !options.Token {
 		started.Device, err = s.deviceFor(client, proof)
 	}
@@ -204,11 +209,7 @@ func (s *Service) startOrConfirm(ctx context.Context, client Client, identity mo
 	if err != nil {
 		return nil, err
 	}
-	started := &Started{Session: &confirmed}
-	if !options.Token {
-		started.Device, err = s.deviceFor(client, proof)
-	}
-	return started, err
+	return s.started(client, proof, confirmed, options)
 }
 
 // Confirm verifies the password of somebody who is signed in, and gives their session a new token. It

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"latchkey/app/clientaddr"
 )
 
 // Limits are the bounds.
 type Limits struct {
 	Total int // of all connections
-	// PerClient is for one client: an IPv4 address or an IPv6 network of 64 bits.
+	// PerClient is for one client: a clientaddr.Network.
 	PerClient int
 	// Exempt reports whether an address has no bound of its own, such as that of a proxy.
 	Exempt func(netip.Addr) bool
@@ -28,18 +30,18 @@ type Guard struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]*list.Element
 	waiting  *list.List // of *entry, by the time of their last request; those that have one in progress are among them
-	byClient map[netip.Addr]int
+	byClient map[string]int
 }
 
 type entry struct {
 	conn   net.Conn
-	client netip.Addr // the zero value if it is exempt
-	busy   bool       // a request is in progress: its header has arrived
+	client string // "" if it is exempt
+	busy   bool   // a request is in progress: its header has arrived
 }
 
 // New returns a Guard. Its Track belongs into http.Server.ConnState.
 func New(limits Limits) *Guard {
-	return &Guard{limits: limits, conns: map[net.Conn]*list.Element{}, waiting: list.New(), byClient: map[netip.Addr]int{}}
+	return &Guard{limits: limits, conns: map[net.Conn]*list.Element{}, waiting: list.New(), byClient: map[string]int{}}
 }
 
 // Open returns how many connections there are.
@@ -72,7 +74,7 @@ func (g *Guard) Track(conn net.Conn, state http.ConnState) {
 func (g *Guard) add(conn net.Conn) {
 	added := &entry{conn: conn, client: g.clientOf(conn.RemoteAddr())}
 	g.conns[conn] = g.waiting.PushBack(added)
-	if added.client.IsValid() {
+	if added.client != "" {
 		if g.byClient[added.client]++; g.byClient[added.client] > g.limits.PerClient {
 			g.closeOldest(func(e *entry) bool { return e.client == added.client })
 		}
@@ -97,24 +99,21 @@ func (g *Guard) closeOldest(matches func(*entry) bool) {
 func (g *Guard) remove(e *list.Element) {
 	removed := g.waiting.Remove(e).(*entry)
 	delete(g.conns, removed.conn)
-	if removed.client.IsValid() {
+	if removed.client != "" {
 		if g.byClient[removed.client]--; g.byClient[removed.client] == 0 {
 			delete(g.byClient, removed.client)
 		}
 	}
 }
 
-func (g *Guard) clientOf(remote net.Addr) netip.Addr {
-	tcp, ok := remote.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
+// clientOf returns whose connection it is; "" for one that is exempt, or has no IP address.
+func (g *Guard) clientOf(remote net.Addr) string {
+	if remote == nil { // it is closed already
+		return ""
 	}
-	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if g.limits.Exempt(addr) {
-		return netip.Addr{}
+	addr := clientaddr.Peer(remote.String())
+	if !addr.IsValid() || g.limits.Exempt(addr) {
+		return ""
 	}
-	if addr.Is6() {
-		return netip.PrefixFrom(addr, 64).Masked().Addr()
-	}
-	return addr
+	return clientaddr.Network(addr.String())
 }

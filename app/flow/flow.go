@@ -45,7 +45,7 @@ type Flow struct {
 	Values   map[string]string `json:"v,omitempty"` // by node; never a secret
 	Messages map[string][]Text `json:"m,omitempty"` // by node; "" for the whole form
 
-	// Person is the address of who is to confirm who they are: see setPerson.
+	// Person is the address of who is to confirm who they are, "" without Refresh: see setPerson.
 	Person string `json:"-"`
 
 	id string
@@ -167,11 +167,7 @@ func (s *Flows) Page(kind Kind, page gin.HandlerFunc) gin.HandlerFunc {
 			web.SeeOther(c, routes.UI.With("flow", id))
 			return
 		}
-		to := s.Path(routes.Browser)
-		if c.Request.URL.RawQuery != "" {
-			to += "?" + c.Request.URL.RawQuery
-		}
-		web.SeeOther(c, to)
+		web.SeeOther(c, s.WithQuery(c, routes.Browser))
 	}
 }
 
@@ -388,19 +384,16 @@ func (s *Flows) start(c *gin.Context, kind Kind, api bool) (*Flow, error) {
 	return f, s.issue(c, f)
 }
 
-// setPerson finds out who is to confirm who they are. Without a session the flow is a sign-in like any other. It isn't
-// part of the id, or whoever uses the browser next would learn from an old URL who was signed in.
+// setPerson finds out who is to confirm who they are. Without a session the flow is a sign-in like any other. Who it is
+// isn't part of the id, or whoever uses the browser next would learn from an old URL who was signed in.
 func (s *Flows) setPerson(c *gin.Context, f *Flow) error {
-	if !f.Refresh || f.API && !web.SendsToken(c.Request) {
-		f.Refresh = false
+	if !f.Refresh {
 		return nil
 	}
 	session, err := s.OfFlow(c, f.API)
-	if session == nil || !session.Active(s.Now()) {
-		f.Refresh = false
-		return err
+	if f.Refresh = session != nil && session.Active(s.Now()); f.Refresh {
+		f.Person = session.Identity.Email
 	}
-	f.Person = session.Identity.Email
 	return err
 }
 

@@ -157,7 +157,7 @@ func headerText(text string) string {
 }
 
 // askToSignIn redirects a browser that navigates to a page to the sign-in page, with a return_to. All other
-// clients get a 401, since scripts can't use a page. err is why nobody is signed in; nil for somebody who is.
+// clients get a 401, since scripts can't use a page. err is why nobody is signed in.
 func (h *Handler) askToSignIn(c *gin.Context, request asked, err error) {
 	why := web.ErrNoSession
 	if errors.Is(err, web.ErrSeveralPeople) {

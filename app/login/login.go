@@ -100,13 +100,9 @@ func (h *Handler) Page(c *gin.Context) {
 		h.Fail(c, err)
 		return
 	}
-	identifier := f.Values["identifier"]
-	if held != nil && held.Active(h.Now()) {
-		if !f.Refresh {
-			h.GoOn(c, held, h.Finished(f))
-			return
-		}
-		identifier = cmp.Or(identifier, held.Identity.Email)
+	if held != nil && held.Active(h.Now()) && !f.Refresh {
+		h.GoOn(c, held, h.Finished(f))
+		return
 	}
 	why := h.why(f, held)
 	unclaimed, err := h.authn.Unclaimed(c.Request.Context())
@@ -124,7 +120,7 @@ func (h *Handler) Page(c *gin.Context) {
 	}
 	h.Site.Page(c, http.StatusOK, views.Login(views.LoginPage{
 		Page: h.PageData(), Why: why, SignOutURL: signOutURL, Action: h.flows.Action(h, f), CSRFToken: f.CSRF,
-		Identifier: identifier, Remember: f.Values["remember"] != "",
+		Identifier: cmp.Or(f.Values["identifier"], f.Person), Remember: f.Values["remember"] != "",
 		Problem: cmp.Or(f.Problem(""), f.Problem("method")), IdentifierProblem: f.Problem("identifier"), PasswordProblem: f.Problem("password"),
 		RegistrationURL: h.registrationURL(f.ReturnTo), Refresh: f.Refresh,
 	}))
@@ -133,7 +129,7 @@ func (h *Handler) Page(c *gin.Context) {
 // why says what brought a person to the sign-in page.
 func (h *Handler) why(f *flow.Flow, held *models.Session) string {
 	switch host := returnto.Host(f.ReturnTo); {
-	case f.Refresh && held != nil && held.Active(h.Now()):
+	case f.Refresh:
 		return "Confirm that it’s you to continue."
 	case held != nil && held.EndReason == models.EndedByLogout:
 		return "You’ve been signed out."

@@ -51,7 +51,7 @@ func (h *Handler) CreateURL(c *gin.Context) {
 	if errors.Is(err, web.ErrNoSession) {
 		session, err = h.endable(c, err)
 	}
-	if errors.Is(err, web.ErrNoSession) && web.CarriesToken(c.Request) {
+	if errors.Is(err, web.ErrNoSession) && (web.SendsToken(c.Request) || c.GetHeader("Authorization") != "") {
 		err = web.ErrNoSession.Because("A session token has no logout URL. To end its session, send it to DELETE %s.", h.Path(route.LogoutAPI))
 	}
 	if err != nil {
@@ -67,8 +67,9 @@ func (h *Handler) CreateURL(c *gin.Context) {
 	c.PureJSON(http.StatusOK, logoutFlow{LogoutToken: h.LogoutToken(session.ID), LogoutURL: h.LogoutURL(c, session, returnTo)})
 }
 
-// endable returns a session that the browser isn't signed in with, but may end: its token has been replaced, or there
-// are others of other people. It returns none, which is why the browser isn't signed in, if there is no such session.
+// endable returns a session that the browser isn't signed in with, but may end: its token has been replaced, or the
+// browser has sessions of several people. It returns none, which is why the browser isn't signed in, if there is no such
+// session.
 func (h *Handler) endable(c *gin.Context, none error) (*models.Session, error) {
 	found, err := h.ToEnd(c)
 	if err != nil {
@@ -141,8 +142,7 @@ func (h *Handler) leadsToReceipt(returnTo string) bool {
 	return returnTo == "" && h.AfterLogout("") == h.Path(route.SignedOut)
 }
 
-// leave makes the browser forget a session that has just been signed out, and keep the receipt; "" for
-// none.
+// leave makes the browser forget the sessions that have just been ended, and keep the receipt; "" for none.
 func (h *Handler) leave(c *gin.Context, receipt string) error {
 	if receipt != "" {
 		h.SetCookie(c, web.ReceiptCookie, receipt, int(models.ReceiptLifetime/time.Second))

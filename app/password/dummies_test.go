@@ -64,7 +64,7 @@ func TestDummyCostsWhatItsParametersSay(t *testing.T) {
 	old := Params{MemoryKiB: 16, Passes: 3, Lanes: 1}
 	h := NewHasher(cheap)
 	h.Dummies.Update(map[string]int{costs(t, NewHasher(old)): 1})
-	require.NoError(t, h.VerifyNobody(t.Context(), "correct horse battery"))
+	require.NoError(t, h.VerifyNoAccount(t.Context(), "correct horse battery", 0))
 	p, _, _, err := argon2id.DecodeHash(unmatchable(h.Dummies.of(7, cheap)))
 	require.NoError(t, err)
 	require.Equal(t, old, Params{MemoryKiB: p.Memory, Passes: p.Iterations, Lanes: p.Parallelism})

@@ -183,11 +183,6 @@ func (h *Hasher) Verify(ctx context.Context, password, hash string) (ok, stale b
 	return ok, ok && stored.below(h.params), nil
 }
 
-// VerifyNobody is VerifyNoAccount with the number 0.
-func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
-	return h.VerifyNoAccount(ctx, password, 0)
-}
-
 // VerifyNoAccount takes as long as a Verify that fails, and fails with the same errors: call it when there is no
 // such account, so that the timing doesn't reveal it. The number stands for the address: see Dummies.
 func (h *Hasher) VerifyNoAccount(ctx context.Context, password string, number uint64) error {

@@ -101,7 +101,7 @@ func TestHashOfLowerCostIsStaleOnceItsPasswordIsRight(t *testing.T) {
 
 func TestNobodysHashCostsAsMuchAsAnybodys(t *testing.T) {
 	h := NewHasher(Params{MemoryKiB: 32, Passes: 2, Lanes: 2})
-	require.NoError(t, h.VerifyNobody(t.Context(), "correct horse battery"))
+	require.NoError(t, h.VerifyNoAccount(t.Context(), "correct horse battery", 0))
 
 	hash, err := h.Hash(t.Context(), "correct horse battery")
 	require.NoError(t, err)
@@ -188,7 +188,7 @@ func TestQueueIsBounded(t *testing.T) {
 		require.ErrorIs(t, err, ErrBusy)
 		_, _, err = h.Verify(t.Context(), "one too many", hash)
 		require.ErrorIs(t, err, ErrBusy)
-		require.ErrorIs(t, h.VerifyNobody(t.Context(), "one too many"), ErrBusy)
+		require.ErrorIs(t, h.VerifyNoAccount(t.Context(), "one too many", 0), ErrBusy)
 
 		cancel()
 		synctest.Wait()
@@ -203,7 +203,7 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Zero(t, h.Load().Waiting+h.Load().Running, "everybody left")
-		require.NoError(t, h.VerifyNobody(t.Context(), "next, please"))
+		require.NoError(t, h.VerifyNoAccount(t.Context(), "next, please", 0))
 	})
 }
 
@@ -211,9 +211,9 @@ func TestWaitingTooLongIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHasher(cheap)
 		release := fill(t, h)
-		require.ErrorIs(t, h.VerifyNobody(t.Context(), "correct horse battery"), ErrBusy, "the bubble's clock runs ahead")
+		require.ErrorIs(t, h.VerifyNoAccount(t.Context(), "correct horse battery", 0), ErrBusy, "the bubble's clock runs ahead")
 		release()
-		require.NoError(t, h.VerifyNobody(t.Context(), "correct horse battery"))
+		require.NoError(t, h.VerifyNoAccount(t.Context(), "correct horse battery", 0))
 	})
 }
 
@@ -226,13 +226,13 @@ func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		results := make(chan error, inTime)
 		for range inTime {
 			require.False(t, h.Busy(t.Context()))
-			go func() { results <- h.VerifyNobody(t.Context(), "correct horse battery") }()
+			go func() { results <- h.VerifyNoAccount(t.Context(), "correct horse battery", 0) }()
 			synctest.Wait()
 		}
 		before := time.Now()
 
 		require.True(t, h.Busy(t.Context()))
-		require.ErrorIs(t, h.VerifyNobody(t.Context(), "one too many"), ErrBusy)
+		require.ErrorIs(t, h.VerifyNoAccount(t.Context(), "one too many", 0), ErrBusy)
 
 		require.Zero(t, time.Since(before), "nobody waited")
 		release()
@@ -249,7 +249,7 @@ func TestWhoeverIsGoneIsNotHashedFor(t *testing.T) {
 	cancel()
 	_, err := h.Hash(ctx, "correct horse battery")
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, h.VerifyNobody(ctx, "correct horse battery"), context.Canceled)
+	require.ErrorIs(t, h.VerifyNoAccount(ctx, "correct horse battery", 0), context.Canceled)
 	require.Zero(t, h.Load().Waiting+h.Load().Running)
 }
 

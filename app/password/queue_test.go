@@ -76,7 +76,7 @@ func TestAnotherNetworkIsServedThoughOneFillsTheQueue(t *testing.T) {
 			if h.Busy(flood) {
 				refused++
 			}
-			go func() { _ = h.VerifyNobody(flood, "correct horse battery") }()
+			go func() { _ = h.VerifyNoAccount(flood, "correct horse battery", 0) }()
 			synctest.Wait()
 		}
 		require.Positive(t, refused)
@@ -84,7 +84,7 @@ func TestAnotherNetworkIsServedThoughOneFillsTheQueue(t *testing.T) {
 		another := WithTurn(t.Context(), Turn{Network: "another"})
 		require.False(t, h.Busy(another))
 		result := make(chan error, 1)
-		go func() { result <- h.VerifyNobody(another, "correct horse battery") }()
+		go func() { result <- h.VerifyNoAccount(another, "correct horse battery", 0) }()
 		synctest.Wait()
 		release()
 		require.NoError(t, <-result)

@@ -72,18 +72,16 @@ func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
 	return nil
 }
 
-// CarriesToken reports whether the client sends a session token itself, as API clients do.
-func CarriesToken(r *http.Request) bool {
-	return r.Header.Get("X-Session-Token") != "" || r.Header.Get("Authorization") != ""
-}
-
 // SendsToken reports whether a request counts for an API client's session in flows. Authorization doesn't: it may be
 // meant for a proxy, and the session then be that of a browser's cookie.
 func SendsToken(r *http.Request) bool { return r.Header.Get("X-Session-Token") != "" }
 
-// OfFlow returns the session, active or not, of who submits a flow, nil for none. A browser's flow is about the session
-// in its cookies, whatever other token a script of it or a proxy sends.
+// OfFlow returns the session, active or not, that a flow is about, nil for none: an API client's by SendsToken alone, and
+// a browser's by its cookies, whatever other token a script of it or a proxy sends.
 func (s *Site) OfFlow(c *gin.Context, api bool) (*models.Session, error) {
+	if api && !SendsToken(c.Request) {
+		return nil, nil
+	}
 	held, err := s.Held(c)
 	if err != nil || held == nil || api {
 		return held, err
@@ -100,15 +98,14 @@ func (s *Site) OfFlow(c *gin.Context, api bool) (*models.Session, error) {
 // itself, refresh for a person who confirms who they are.
 func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn.Options, error) {
 	options := authn.Options{Token: api, Remember: remember}
-	if api && (!refresh || !SendsToken(c.Request)) {
-		return options, nil
-	}
-	held, err := s.OfFlow(c, api)
-	if err != nil {
-		return options, err
-	}
-	if refresh && held != nil && held.Active(s.Now()) {
-		options.Confirms = held
+	if refresh {
+		session, err := s.OfFlow(c, api)
+		if err != nil {
+			return options, err
+		}
+		if session != nil && session.Active(s.Now()) {
+			options.Confirms = session
+		}
 	}
 	if api {
 		return options, nil

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,12 +94,11 @@ func (s *Site) hostAsSent(r *http.Request) string {
 	if s.isBaseHost(r.Host) || !s.FromTrustedProxy(r) {
 		return r.Host
 	}
-	forwarded := r.Header.Get("X-Forwarded-Host")
-	if forwarded = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:]); forwarded != "" {
-		return forwarded
-	}
-	return r.Host
+	return cmp.Or(lastOf(r.Header.Get("X-Forwarded-Host")), r.Host)
 }
+
+// lastOf returns the last entry of a list in a header: what the proxy has said that is next to us.
+func lastOf(list string) string { return strings.TrimSpace(list[strings.LastIndex(list, ",")+1:]) }
 
 // isBaseHost reports whether a host, with or without a port, is that of BASE_URL. Many proxies leave the port out, or
 // send the one that they listen on themselves.
@@ -157,9 +157,6 @@ func isForwarded(r *http.Request) bool {
 // isPlainHTTP reports whether a browser has come by http to a site that has https: browsers send Sec-Fetch headers by
 // https alone, so a proxy that says http in front of them only sees what another one has decrypted.
 func (s *Site) isPlainHTTP(r *http.Request) bool {
-	if !s.HTTPS || r.TLS != nil || r.Header.Get("Sec-Fetch-Site") != "" || !s.FromTrustedProxy(r) {
-		return false
-	}
-	proto := r.Header.Get("X-Forwarded-Proto")
-	return strings.EqualFold(strings.TrimSpace(proto[strings.LastIndex(proto, ",")+1:]), "http")
+	return s.HTTPS && r.TLS == nil && r.Header.Get("Sec-Fetch-Site") == "" &&
+		strings.EqualFold(lastOf(r.Header.Get("X-Forwarded-Proto")), "http") && s.FromTrustedProxy(r)
 }

@@ -202,7 +202,6 @@ func (s *Site) WithOrigin(c *gin.Context) {
 	}
 	origin := audit.Origin{Client: s.ClientIP(c.Request), Request: RequestID(c)}
 	c.Request = c.Request.WithContext(audit.WithOrigin(c.Request.Context(), origin))
-	c.Next()
 }
 
 // RefuseCrossSite refuses posts that another site makes a browser send. The operator's own UI may submit
@@ -276,11 +275,7 @@ func (s *Site) NotFound(c *gin.Context) { s.Fail(c, ErrNotFound) }
 // MethodNotAllowed answers for a path without a route for the method.
 func (s *Site) MethodNotAllowed(c *gin.Context) {
 	if page := s.FormPage(c.Request.URL.Path); page != nil && c.Request.Method == http.MethodGet && PrefersHTML(c.Request) {
-		to := s.Path(page)
-		if c.Request.URL.RawQuery != "" {
-			to += "?" + c.Request.URL.RawQuery // of the flow
-		}
-		SeeOther(c, to)
+		SeeOther(c, s.WithQuery(c, page)) // that of the flow
 		return
 	}
 	s.Fail(c, &Problem{Code: http.StatusMethodNotAllowed, Visitor: "This address can’t be opened like that. Go back and try again.",

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -55,31 +56,20 @@ func (p presented) isForeign(value string) bool {
 	return models.IsToken(value) && !ours
 }
 
-// Presented returns the sessions that the browser presents and may end, newest first, whether they are active or
-// not. Its cookies may have several, of several people, of which none needs to sign it in.
-func (s *Site) Presented(c *gin.Context) ([]models.Session, error) {
+// ToEnd returns the active sessions that the browser presents and may end, newest first. Its cookies may have several,
+// of several people, of which none needs to sign it in.
+func (s *Site) ToEnd(c *gin.Context) ([]models.Session, error) {
 	p, err := s.presented(c)
 	if err != nil {
 		return nil, err
 	}
-	var found []models.Session
+	now, active := s.Now(), map[uuid.UUID]models.Session{}
 	for _, session := range p.byToken {
-		same := func(other models.Session) bool { return other.ID == session.ID }
-		if i := slices.IndexFunc(found, same); i < 0 {
-			found = append(found, session)
-		} else if session.Token != "" {
-			found[i] = session
+		if session.Active(now) && active[session.ID].Token == "" { // a session may be there by a replaced token too
+			active[session.ID] = session
 		}
 	}
-	slices.SortFunc(found, func(a, b models.Session) int { return b.AuthenticatedAt.Compare(a.AuthenticatedAt) })
-	return found, nil
-}
-
-// ToEnd returns those of Presented that are still active.
-func (s *Site) ToEnd(c *gin.Context) ([]models.Session, error) {
-	found, err := s.Presented(c)
-	now := s.Now()
-	return slices.DeleteFunc(found, func(session models.Session) bool { return !session.Active(now) }), err
+	return slices.SortedFunc(maps.Values(active), func(a, b models.Session) int { return b.AuthenticatedAt.Compare(a.AuthenticatedAt) }), nil
 }
 
 // IDs returns the ids of sessions.

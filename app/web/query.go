@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"latchkey/app/returnto"
+	"latchkey/app/route"
 )
 
 // Query returns the request's query, or a Problem if it can't be read. An empty value counts as absent, since
@@ -29,6 +30,14 @@ func (s *Site) Query(c *gin.Context) (url.Values, error) {
 		}
 	}
 	return query, nil
+}
+
+// WithQuery returns the path of a route with the request's query.
+func (s *Site) WithQuery(c *gin.Context, r *route.Route) string {
+	if c.Request.URL.RawQuery == "" {
+		return s.Path(r)
+	}
+	return s.Path(r) + "?" + c.Request.URL.RawQuery
 }
 
 // ReturnTo returns the request's return_to after checking it, "" if there is none.

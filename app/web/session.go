@@ -89,13 +89,12 @@ func (s *sessionStore) find(r *http.Request, session *gorilla.Session, token str
 	switch {
 	case err == nil:
 		session.Values[keySession] = &found
-		delete(session.Values, keySeveral)
 	case !errors.Is(err, models.ErrNotFound):
 		session.Values[keyFailure] = err
 	}
 }
 
-// findByCookies finds the session of the cookies. Several are rare, and looked up all at once.
+// findByCookies finds the session of the cookies, of which there is seldom more than one.
 func (s *sessionStore) findByCookies(r *http.Request, session *gorilla.Session) {
 	first, more := "", []string(nil)
 	for cookie := range s.site.sent(r, config.SessionCookie, true) {

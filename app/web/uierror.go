@@ -26,7 +26,7 @@ type sealedError struct {
 	At    time.Time `json:"t"`
 }
 
-// sealing purpose of a sealedError.
+// purposeError is what a sealedError is sealed for.
 const purposeError = "error"
 
 // stubError is the id of an error that never happened, to try a page with: Kratos has the same.
