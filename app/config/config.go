@@ -5,18 +5,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/net/publicsuffix"
 
 	"latchkey/app/access"
 	"latchkey/app/clientaddr"
@@ -84,12 +76,6 @@ type Config struct {
 // defaultDatabaseURL is where the database is unless a setting says so.
 const defaultDatabaseURL = "sqlite:latchkey.db"
 
-// logoExtensions are the file extensions that SITE_LOGO may have.
-var logoExtensions = []string{".svg", ".png", ".jpg", ".jpeg", ".webp"}
-
-// maxLogoBytes is the maximum size of SITE_LOGO.
-const maxLogoBytes = 256 << 10
-
 // RegistrationOpen is the value of REGISTRATION that lets anybody create an account.
 const RegistrationOpen = "open"
 
@@ -108,44 +94,6 @@ func (c *Config) Address() string {
 		return fmt.Sprintf(":%d", c.Port)
 	}
 	return "localhost:8080"
-}
-
-// Reachable turns an address that is listened on into one to connect to from this machine.
-func Reachable(listening string) string {
-	host, port, err := net.SplitHostPort(listening)
-	if err != nil {
-		return listening
-	}
-	if host == "" || host == "127.0.0.1" || net.ParseIP(host).IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
-}
-
-// LocalHost reports whether a host is a loopback name or an IP address, with or without a port, and
-// valid in a URL.
-func LocalHost(hostport string) bool {
-	// Parsing a URL would be 3 % of a whoami request, so the common hosts do without.
-	if host, port, found := strings.Cut(hostport, ":"); !found || isPort(port) {
-		if addr, err := netip.ParseAddr(host); host == "localhost" || err == nil && addr.Is4() {
-			return true
-		}
-	}
-	if returnto.CheckOrigin("http://"+hostport) != nil {
-		return false
-	}
-	host := (&url.URL{Host: hostport}).Hostname()
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	host = strings.ToLower(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761 §6.3
-}
-
-// isPort reports whether text is a port as browsers write it.
-func isPort(text string) bool {
-	port, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && port > 0 && strconv.FormatUint(port, 10) == text
 }
 
 // PasswordParams are the costs of a password hash.
@@ -177,8 +125,6 @@ type Settings struct {
 
 // basePath allows the characters that neither a URL nor a page nor a script has to escape (RFC 3986 §2.3).
 var basePath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
-
-var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 // clearSiteData is a list of quoted types, or "*": W3C Clear Site Data §3.1.
 var clearSiteData = regexp.MustCompile(`^"(\*|[a-zA-Z]+)"(, *"(\*|[a-zA-Z]+)")*$`)
@@ -290,28 +236,8 @@ func (c Config) Parse() (*Settings, error) {
 		return nil, fmt.Errorf("PASSWORD_MEMORY, PASSWORD_PASSES, PASSWORD_LANES: %w", err)
 	}
 
-	if strings.TrimSpace(c.SiteName) == "" {
-		return nil, errors.New("SITE_NAME is empty: give it a name or leave it out")
-	}
-	if c.SiteAccent != "" && !hexColour.MatchString(c.SiteAccent) {
-		return nil, fmt.Errorf("SITE_ACCENT is %q: give it as #rrggbb, such as #0066cc", c.SiteAccent)
-	}
-	if s.Links, err = parseLinks(c.SiteLinks); err != nil {
-		return nil, fmt.Errorf("SITE_LINKS: %w", err)
-	}
-	if s.Contact, err = parseContact(c.OperatorContact); err != nil {
-		return nil, fmt.Errorf("OPERATOR_CONTACT is %q: %w", c.OperatorContact, err)
-	}
-	if c.SiteLogo != "" {
-		if !slices.Contains(logoExtensions, strings.ToLower(filepath.Ext(c.SiteLogo))) {
-			return nil, fmt.Errorf("SITE_LOGO is %q: it must be an .svg, .png, .jpg or .webp file", c.SiteLogo)
-		}
-		if s.Logo, err = os.ReadFile(c.SiteLogo); err != nil {
-			return nil, fmt.Errorf("SITE_LOGO: %w", err)
-		}
-		if len(s.Logo) > maxLogoBytes {
-			return nil, fmt.Errorf("SITE_LOGO %s has %d KiB: the limit is 256", c.SiteLogo, len(s.Logo)>>10)
-		}
+	if err := s.parseLook(); err != nil {
+		return nil, err
 	}
 	switch {
 	case c.ClearSiteData == "off":
@@ -335,74 +261,8 @@ func parseBasePath(raw string) (route.Base, error) {
 	return route.Base(raw), nil
 }
 
-func checkAddress(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	return err
-}
-
-// Covers reports whether a cookie of that domain (or none) reaches the host (RFC 6265 §5.1.3) and
-// browsers accept it: not for a public suffix (§5.3).
-func Covers(domain, host string) bool {
-	if domain == "" {
-		return true
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
-	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
-		return false
-	}
-	return host == domain || strings.HasSuffix(host, "."+domain)
-}
-
-// parseOrigin parses an origin as browsers write it, with nothing after the host and port.
-func parseOrigin(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil || returnto.CheckOrigin(raw) != nil || u.Scheme+"://"+u.Host != raw || u.Host != strings.ToLower(u.Host) {
-		return nil, errors.New("give scheme and host in lower case, with a port if necessary and nothing after it, such as https://example.com")
-	}
-	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
-		return nil, errors.New("leave out the port, which is the scheme's default: browsers do")
-	}
-	return u, nil
-}
-
-// parsePrefix parses an address or a CIDR range. IPv4 ranges in IPv6 notation become plain ones, since
-// addresses are compared in that form.
-func parsePrefix(raw string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(raw); err == nil {
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(raw)
-	if err == nil && prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
-		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
-	}
-	return prefix, err
-}
-
 // inList writes names as in a sentence: "a, b or c".
 func inList(names []string) string {
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
-}
-
-// checkTarget accepts what an operator may choose as a destination: any path here, any URL, as
-// long as all browsers interpret it the same way. It returns it as browsers write it.
-func checkTarget(target string) (string, error) {
-	if target == "" {
-		return "", nil
-	}
-	origin := "http://localhost"
-	if u, err := url.Parse(target); err == nil && u.Host != "" {
-		origin = u.Scheme + "://" + u.Host
-	}
-	checked, err := (returnto.Rules{}).Check(origin, target)
-	if err != nil {
-		return "", errors.New("give a path such as /app or a whole URL such as https://app.example.com/, percent-encoded where necessary")
-	}
-	return checked, nil
 }

@@ -2,9 +2,12 @@ package config
 
 import (
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // SessionCookie is the name of the session's cookie, without its prefix.
@@ -65,6 +68,21 @@ func (s *Settings) NewCookie(name, value string, maxAge int) *http.Cookie {
 	// #nosec G124 -- Secure wherever BASE_URL is https; elsewhere browsers would refuse it
 	return &http.Cookie{Name: name, Value: value, Path: "/", Domain: s.CookieDomain, MaxAge: maxAge,
 		Secure: s.HTTPS, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// Covers reports whether a cookie of that domain (or none) reaches the host (RFC 6265 §5.1.3) and
+// browsers accept it: not for a public suffix (§5.3).
+func Covers(domain, host string) bool {
+	if domain == "" {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
+		return false
+	}
+	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
 // CookieReaches reports whether browsers send the cookies to a host.

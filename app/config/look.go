@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net/mail"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,6 +24,42 @@ const (
 	maxLinks        = 10
 	maxLabelRunes   = 40
 )
+
+// logoExtensions are the file extensions that SITE_LOGO may have.
+var logoExtensions = []string{".svg", ".png", ".jpg", ".jpeg", ".webp"}
+
+// maxLogoBytes is the maximum size of SITE_LOGO.
+const maxLogoBytes = 256 << 10
+
+var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+
+// parseLook parses the settings of how the pages look.
+func (s *Settings) parseLook() (err error) {
+	if strings.TrimSpace(s.SiteName) == "" {
+		return errors.New("SITE_NAME is empty: give it a name or leave it out")
+	}
+	if s.SiteAccent != "" && !hexColour.MatchString(s.SiteAccent) {
+		return fmt.Errorf("SITE_ACCENT is %q: give it as #rrggbb, such as #0066cc", s.SiteAccent)
+	}
+	if s.Links, err = parseLinks(s.SiteLinks); err != nil {
+		return fmt.Errorf("SITE_LINKS: %w", err)
+	}
+	if s.Contact, err = parseContact(s.OperatorContact); err != nil {
+		return fmt.Errorf("OPERATOR_CONTACT is %q: %w", s.OperatorContact, err)
+	}
+	if s.SiteLogo != "" {
+		if !slices.Contains(logoExtensions, strings.ToLower(filepath.Ext(s.SiteLogo))) {
+			return fmt.Errorf("SITE_LOGO is %q: it must be an .svg, .png, .jpg or .webp file", s.SiteLogo)
+		}
+		if s.Logo, err = os.ReadFile(s.SiteLogo); err != nil {
+			return fmt.Errorf("SITE_LOGO: %w", err)
+		}
+		if len(s.Logo) > maxLogoBytes {
+			return fmt.Errorf("SITE_LOGO %s has %d KiB: the limit is 256", s.SiteLogo, len(s.Logo)>>10)
+		}
+	}
+	return nil
+}
 
 // parseContact parses OPERATOR_CONTACT: an email address, a URL, or a text that people understand.
 func parseContact(raw string) (Link, error) {

@@ -3,18 +3,9 @@
 package flow
 
 import (
-	"bytes"
-	"cmp"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -286,58 +277,6 @@ func (f *Flow) keep(kind Kind, in web.Fields) {
 	}
 }
 
-// Refuse answers a flow that did not succeed: with the flow as JSON, or with a redirect to its page,
-// where its messages are shown. err is for what lies outside of the form; nil if the flow's own messages
-// say it.
-func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
-	asPage := web.PrefersHTML(c.Request) && !f.API
-	if err == nil && !asPage {
-		c.PureJSON(http.StatusBadRequest, s.json(c, kind, f))
-		return
-	}
-	if err != nil {
-		p := s.Explain(c, err)
-		if !asPage {
-			s.refuseClient(c, kind, f, p)
-			return
-		}
-		if p.Code == http.StatusInternalServerError {
-			s.Fail(c, p)
-			return
-		}
-		if errors.Is(p, errUnknown) || errors.Is(p, web.ErrOtherBrowser) {
-			if elsewhere := s.Misplaced(c.Request); elsewhere != nil {
-				s.Fail(c, elsewhere)
-				return
-			}
-			p = p.Telling("Your browser didn't send this page's cookie. Submit the form again; " +
-				"if that doesn't help, allow cookies for this site.")
-		}
-		web.SetRetryAfter(c, p)
-		f.Complain("", Invalid(p.Words()))
-	}
-	// The page's form is a fresh flow, to be sure that the next try can work.
-	if err := s.issue(c, f); err != nil {
-		s.Fail(c, err)
-		return
-	}
-	web.SeeOther(c, s.pageURL(kind, f))
-}
-
-// refuseClient answers a JSON client. The client libraries know how to show a flow with a message, but not what
-// to do with most other answers to a submission.
-func (s *Flows) refuseClient(c *gin.Context, kind Kind, f *Flow, p *web.Problem) {
-	switch {
-	case f.id == "":
-	case p.Code == http.StatusBadRequest, p.Code == http.StatusTooManyRequests, errors.Is(p, web.ErrBusy):
-		web.SetRetryAfter(c, p)
-		f.Complain("", Invalid(cmp.Or(p.Visitor, p.Reason)))
-		c.PureJSON(http.StatusBadRequest, s.json(c, kind, f))
-		return
-	}
-	s.Respond(c, p, nil)
-}
-
 func (s *Flows) pageURL(kind Kind, f *Flow) string {
 	if ui := kind.Routes().UI; ui != nil {
 		return ui.With("flow", f.id)
@@ -397,56 +336,6 @@ func (s *Flows) setPerson(c *gin.Context, f *Flow) error {
 	return err
 }
 
-// issue gives a new or reused flow a time and an id.
-func (s *Flows) issue(c *gin.Context, f *Flow) error {
-	nonce, err := uuid.NewV4()
-	if err != nil {
-		return err
-	}
-	f.Nonce = nonce
-	f.IssuedAt = s.Now().UTC().Truncate(time.Second)
-	if !f.API {
-		f.CSRF = s.csrfToken(c)
-		if f.CSRF == "" {
-			key := rand.Text()
-			s.SetCookie(c, web.FlowCookie, key, 0)
-			// A page may issue more than one; they all belong to the same cookie.
-			c.Request.AddCookie(&http.Cookie{Name: s.CookieName(web.FlowCookie), Value: key}) // #nosec G124 -- a request cookie has no attributes
-			f.CSRF = csrfOf(key)
-		}
-	}
-	var raw bytes.Buffer
-	encoder := json.NewEncoder(&raw)
-	encoder.SetEscapeHTML(false) // six bytes for an & could make the id too long for a URL
-	if err := encoder.Encode(f); err != nil {
-		return err
-	}
-	f.id = s.Seal("flow", raw.Bytes())
-	return nil
-}
-
-// open returns the flow of an id, however old. It returns errUnknown if the id isn't valid, and
-// web.ErrOtherBrowser with the flow if another browser started it.
-func (s *Flows) open(c *gin.Context, kind Kind, id string) (*Flow, error) {
-	raw, err := s.Open("flow", id)
-	if err != nil {
-		return nil, errUnknown
-	}
-	f := &Flow{id: id}
-	if err := json.Unmarshal(raw, f); err != nil {
-		return nil, err
-	}
-	if f.Kind != kind.Name() {
-		return nil, errUnknown
-	}
-	f.ReturnTo = s.StillAllowed(c, f.ReturnTo)
-	if !f.API && !s.startedHere(c, f) {
-		f.Refresh = false
-		return f, web.ErrOtherBrowser
-	}
-	return f, s.setPerson(c, f)
-}
-
 // flowID returns the flow id from the query.
 func (s *Flows) flowID(c *gin.Context, key string) (string, error) {
 	query, err := s.Query(c)
@@ -458,40 +347,4 @@ func (s *Flows) flowID(c *gin.Context, key string) (string, error) {
 		return "", web.ErrBadRequest.Because("The query must contain %s, a flow's id, exactly once.", key)
 	}
 	return ids[0], nil
-}
-
-// replace issues a new flow in place of an expired one, and returns errExpired with its id.
-func (s *Flows) replace(c *gin.Context, kind Kind, old *Flow) error {
-	fresh := *old
-	at := old.IssuedAt.Add(lifetime)
-	fresh.Values, fresh.Messages = maps.Clone(old.Values), map[string][]Text{"": {expired(kind, at)}}
-	if err := s.issue(c, &fresh); err != nil {
-		return err
-	}
-	p := *errExpired
-	p.Flow = &web.ReplacedFlow{UseFlowID: fresh.id, ExpiredAt: at, Since: max(0, s.Now().Sub(at))}
-	p.Details = map[string]any{"redirect_to": s.Origin(c) + s.begin(kind, &fresh)}
-	return &p
-}
-
-// startedHere reports whether this browser started a flow.
-func (s *Flows) startedHere(c *gin.Context, f *Flow) bool {
-	return slices.ContainsFunc(s.Cookies(c, web.FlowCookie), func(key string) bool {
-		return key != "" && hmac.Equal([]byte(f.CSRF), []byte(csrfOf(key)))
-	})
-}
-
-// csrfToken returns the CSRF token of this browser's forms, "" if it has no flow cookie.
-func (s *Flows) csrfToken(c *gin.Context) string {
-	key := s.Cookie(c, web.FlowCookie)
-	if key == "" {
-		return ""
-	}
-	return csrfOf(key)
-}
-
-func csrfOf(key string) string {
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte("csrf_token"))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
