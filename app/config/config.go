@@ -25,13 +25,13 @@ type Config struct {
 	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Default: sqlite:latchkey.db." group:"Server"`
 	DatabaseURLFile string `name:"database-url-file" env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that contains DATABASE_URL." group:"Server"`
 	BaseURL         string `env:"BASE_URL" placeholder:"URL" help:"Scheme and host at which browsers reach Latchkey, such as https://example.com. Unset, only localhost and IP addresses are served." group:"Server"`
-	BasePath        string `env:"BASE_PATH" default:"/auth" placeholder:"PATH" help:"Path below which everything is served; / for the root of the host. Default: ${default}." group:"Server"`
+	BasePath        string `env:"BASE_PATH" default:"/auth" placeholder:"PATH" help:"Path below which everything is served; / is the root of the host. Default: ${default}." group:"Server"`
 
 	SecretKey     string `env:"SECRET_KEY" placeholder:"KEY" help:"Key that seals the keys in the database, so that a copy of the database can't be used to forge anything. Create one with: openssl rand -base64 32. With several, separated by commas, the first seals and all of them open. Unset, the keys in the database are not sealed." group:"Server"`
 	SecretKeyFile string `env:"SECRET_KEY_FILE" placeholder:"FILE" help:"File that contains SECRET_KEY, one key per line." group:"Server"`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of reverse proxies whose X-Forwarded headers and X-Request-Id are trusted, separated by commas." group:"Server"`
-	ClientIPHeader string   `env:"CLIENT_IP_HEADER" default:"X-Forwarded-For" placeholder:"HEADER" help:"Header in which those proxies give the address of the client: X-Forwarded-For, Forwarded or X-Real-IP. The other two are ignored. Default: ${default}." group:"Server"`
+	ClientIPHeader string   `env:"CLIENT_IP_HEADER" default:"X-Forwarded-For" placeholder:"HEADER" help:"Header in which those proxies send the client's address: X-Forwarded-For, Forwarded or X-Real-IP. The other two are ignored. Default: ${default}." group:"Server"`
 	MetricsListen  string   `env:"METRICS_LISTEN" placeholder:"ADDRESS" help:"Address on which Prometheus reads /metrics, as HOST:PORT. Keep it on loopback, such as localhost:9464: anyone who can reach it can read them. Unset, metrics are off." group:"Server"`
 	LogLevel       string   `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error. Default: ${default}." group:"Server"`
 	Dev            bool     `env:"DEV" help:"Development mode: error responses contain the internal cause. Never use it on a server that others can reach." group:"Server"`
@@ -42,11 +42,11 @@ type Config struct {
 	LogoutReturnURL    string   `env:"LOGOUT_RETURN_URL" placeholder:"URL" help:"Where a browser goes after signing out without return_to. Default: the signed-out page." group:"Apps"`
 	LoginUIURL         string   `name:"login-ui-url" env:"LOGIN_UI_URL" placeholder:"URL" help:"Your own sign-in page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
 	RegistrationUIURL  string   `name:"registration-ui-url" env:"REGISTRATION_UI_URL" placeholder:"URL" help:"Your own registration page, which gets a flow as ?flow=ID. Default: Latchkey's." group:"Apps"`
-	ErrorUIURL         string   `name:"error-ui-url" env:"ERROR_UI_URL" placeholder:"URL" help:"Your own page for errors of sign-in, registration and sign-out, which gets one as ?id=ID. Default: Latchkey's." group:"Apps"`
+	ErrorUIURL         string   `name:"error-ui-url" env:"ERROR_UI_URL" placeholder:"URL" help:"Your own page for errors during sign-in, registration and sign-out, which gets an error as ?id=ID. Default: Latchkey's." group:"Apps"`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" placeholder:"ORIGIN" help:"Origins of front-ends that may call the JSON endpoints with the person's cookies, separated by commas." group:"Apps"`
-	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy asks Latchkey to verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. SIGNED-IN stands for everybody who is signed in; HOST/PATH=PUBLIC and HOST=GROUP,PREFLIGHT let paths and CORS preflights through without a session: see docs/behind-a-proxy.md. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
+	Access             string   `env:"ACCESS" placeholder:"HOST=GROUP" help:"Who may use the apps whose proxy has Latchkey verify requests, as HOST=GROUP entries separated by spaces: wiki.example.com=staff,editors *.lab.example.com=lab. SIGNED-IN means everybody who is signed in. HOST/PATH=PUBLIC and HOST=GROUP,PREFLIGHT let paths and CORS preflights through without a session: see docs/behind-a-proxy.md. Hosts without an entry are open to everybody who is signed in." group:"Apps"`
 
-	RemoteUser string `env:"REMOTE_USER" default:"username" enum:"username,email,id" help:"What apps behind a proxy get as Remote-User: username (of people who have none, the email address), email, or id, which never changes. People whose address nobody has verified have the id in its place. Default: ${default}." group:"Apps"`
+	RemoteUser string `env:"REMOTE_USER" default:"username" enum:"username,email,id" help:"What apps behind a proxy get as Remote-User: username (or the email address of people without one), email, or id, which never changes. If the address was given by the person at registration, apps get the id instead. Default: ${default}." group:"Apps"`
 
 	AppsPublicOnly bool `env:"APPS_PUBLIC_ONLY" help:"Notify apps only at public addresses, not loopback, private or link-local ones." group:"Apps"`
 
@@ -70,7 +70,7 @@ type Config struct {
 	SiteAccent string `env:"SITE_ACCENT" placeholder:"COLOUR" help:"Colour of buttons and links, as #rrggbb. It is darkened or lightened where it would be hard to read." group:"Look"`
 	SiteLinks  string `env:"SITE_LINKS" placeholder:"LABEL=URL" help:"Links at the foot of the pages, as LABEL=URL entries separated by spaces: Privacy=https://example.com/privacy Terms of use=/terms." group:"Look"`
 
-	OperatorContact string `env:"OPERATOR_CONTACT" placeholder:"CONTACT" help:"How people reach you, such as when they have forgotten their password: an email address, a URL or a short text. An email address or an https URL is also published in /.well-known/security.txt." group:"Look"`
+	OperatorContact string `env:"OPERATOR_CONTACT" placeholder:"CONTACT" help:"How people can reach you, for example if they forget their password: an email address, a URL or a short text. An email address or an https URL is also published in /.well-known/security.txt." group:"Look"`
 }
 
 // defaultDatabaseURL is where the database is unless a setting says so.
