@@ -3,7 +3,6 @@ package app_test
 import (
 	"encoding/json"
 	"html"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -78,22 +77,15 @@ func TestPeopleComeAndGoAtAnotherBasePath(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			s := newSite(t, atBase(path))
 			ada := s.visitor()
-			form := func(page answer, more url.Values) url.Values {
-				values := page.hidden()
-				maps.Copy(values, more)
-				return values
-			}
-
 			page := ada.open("/auth/registration")
-			page = ada.refusedForm(page.action(), form(page, url.Values{"traits.email": {"ada"}, "password": {goodPassword}, "method": {"password"}}))
-			res := ada.postForm(page.action(), form(page, url.Values{"traits.email": {"ada@example.com"}, "password": {goodPassword}, "method": {"password"}}))
+			page = ada.shownAfter(ada.fillIn(page, url.Values{"traits.email": {"ada"}, "password": {goodPassword}}))
+			res := ada.fillIn(page, url.Values{"traits.email": {"ada@example.com"}, "password": {goodPassword}})
 			require.Equal(t, s.base+"/account", res.header.Get("Location"), res.body)
 			for name, cookie := range res.setCookies() {
 				require.Contains(t, cookie, "; Path=/;", name)
 			}
 			require.True(t, ada.signedIn())
-			page = ada.open("/auth/account")
-			res = ada.postForm(s.base+"/account/name", form(page, url.Values{"name": {"Ada"}}))
+			res = ada.postForm(s.base+"/account/name", url.Values{"name": {"Ada"}})
 			require.True(t, strings.HasPrefix(res.header.Get("Location"), s.base+"/account"), res.header)
 
 			logout := ada.logoutURL()
@@ -102,8 +94,8 @@ func TestPeopleComeAndGoAtAnotherBasePath(t *testing.T) {
 			require.False(t, ada.signedIn())
 
 			page = ada.open("/auth/login?return_to=" + url.QueryEscape("/app?x=y"))
-			page = ada.refusedForm(page.action(), form(page, url.Values{"identifier": {"ada@example.com"}, "password": {"wrong"}, "method": {"password"}}))
-			res = ada.postForm(page.action(), form(page, url.Values{"identifier": {"ada@example.com"}, "password": {goodPassword}, "method": {"password"}}))
+			page = ada.shownAfter(ada.fillIn(page, url.Values{"identifier": {"ada@example.com"}, "password": {"wrong"}}))
+			res = ada.fillIn(page, url.Values{"identifier": {"ada@example.com"}, "password": {goodPassword}})
 			require.Equal(t, "/app?x=y", res.header.Get("Location"), res.body)
 			require.True(t, ada.signedIn())
 		})

@@ -3,7 +3,6 @@ package app_test
 import (
 	"bytes"
 	"context"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -21,14 +20,10 @@ import (
 	"latchkey/test/kit"
 )
 
-// newSiteWithBaseURL starts a site at its BASE_URL, with an app's page at /app.
-func newSiteWithBaseURL(t *testing.T, https bool, page string, configure ...func(*config.Config)) *site {
+// newSiteWithBaseURL starts a site at its BASE_URL, by http or https, with an app's page at /app.
+func newSiteWithBaseURL(t *testing.T, scheme, page string, configure ...func(*config.Config)) *site {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	scheme := "http"
-	if https {
-		scheme = "https"
-	}
 	base := scheme + "://" + server.Listener.Addr().String()
 	site := newSite(t, append(configure, func(c *config.Config) { c.BaseURL = base })...)
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,10 +31,9 @@ func newSiteWithBaseURL(t *testing.T, https bool, page string, configure ...func
 			site.app.ServeHTTP(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, `<!DOCTYPE html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>An app</h1>`+page)
+		writeApp(w, "<h1>An app</h1>"+page)
 	})
-	if https {
+	if scheme == "https" {
 		server.StartTLS()
 	} else {
 		server.Start()
@@ -62,7 +56,7 @@ func TestElementsOfAPageDoNotMisleadSessionJS(t *testing.T) {
 			`<base href="https://evil.example/">`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			site := newSiteWithBaseURL(t, false, page)
+			site := newSiteWithBaseURL(t, "http", page)
 			site.register("ada@example.com")
 			b := site.at("ada@example.com")
 			site.leave(b)
@@ -78,7 +72,7 @@ func TestElementsOfAPageDoNotMisleadSessionJS(t *testing.T) {
 }
 
 func TestSessionJSLeadsToWebAddressesOnly(t *testing.T) {
-	site := newSiteWithBaseURL(t, false, `<script src="/auth/session.js" data-signed-out-url="javascript:document.title='owned'"></script>`)
+	site := newSiteWithBaseURL(t, "http", `<script src="/auth/session.js" data-signed-out-url="javascript:document.title='owned'"></script>`)
 	site.register("ada@example.com")
 	b := site.at("ada@example.com")
 	site.leave(b)
@@ -95,7 +89,7 @@ func TestSessionJSLeadsToWebAddressesOnly(t *testing.T) {
 }
 
 func TestFragmentOfAnAddressOutlivesASignIn(t *testing.T) {
-	site := newSiteWithBaseURL(t, false, "", func(c *config.Config) { c.Registration = config.RegistrationOpen })
+	site := newSiteWithBaseURL(t, "http", "", open)
 	site.register("ada@example.com")
 
 	b := site.browser()
@@ -119,7 +113,7 @@ func TestFragmentOfAnAddressOutlivesASignIn(t *testing.T) {
 }
 
 func TestSignInPagesInOtherTabsGoOn(t *testing.T) {
-	site := newSiteWithBaseURL(t, false, "", func(c *config.Config) { c.Registration = config.RegistrationOpen })
+	site := newSiteWithBaseURL(t, "http", "", open)
 	site.register("ada@example.com")
 	first := site.browser()
 	first.open("/auth/login")
@@ -141,7 +135,7 @@ func TestSignInPagesInOtherTabsGoOn(t *testing.T) {
 }
 
 func TestSignInPageThatIsShownAgainGoesOn(t *testing.T) {
-	site := newSiteWithBaseURL(t, false, "")
+	site := newSiteWithBaseURL(t, "http", "")
 	session := site.startSession(site.register("ada@example.com"))
 	b := site.browser()
 	b.open("/auth/login?return_to=/app")
@@ -156,7 +150,7 @@ func TestSignInPageThatIsShownAgainGoesOn(t *testing.T) {
 // Without Clear-Site-Data it is no-store, and the script, that leave nothing.
 func TestSignOutLeavesNothingInTheBrowser(t *testing.T) {
 	path := kit.NeedProgram(t, "chromium", "chromium")
-	site := newSiteWithBaseURL(t, true, "")
+	site := newSiteWithBaseURL(t, "https", "")
 	identity := site.register("ada@example.com")
 	require.NoError(t, site.store.Identities.Rename(t.Context(), identity.ID, "Marker Lovelace"))
 	profile := t.TempDir()

@@ -245,6 +245,12 @@ func (b *tab) recordReturn() {
 	}), null`)
 }
 
+// writeApp answers with the page of an app.
+func writeApp(w http.ResponseWriter, page string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, `<!DOCTYPE html><html lang="en"><title>App</title><link rel="icon" href="data:,">`+page)
+}
+
 // withAnApp puts an app on the site's host, at /app. It returns the statuses that logout URLs
 // are answered with, by the Sec-Purpose of the requests.
 func (s *site) withAnApp(page string) func() map[string]int {
@@ -253,8 +259,7 @@ func (s *site) withAnApp(page string) func() map[string]int {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/app":
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			_, _ = io.WriteString(w, `<!DOCTYPE html><html lang="en"><title>App</title><link rel="icon" href="data:,">`+page)
+			writeApp(w, page)
 		case "/auth/self-service/logout":
 			watched := &statusWriter{ResponseWriter: w}
 			s.app.ServeHTTP(watched, r)

@@ -26,7 +26,7 @@ func TestErrorPageIsReadFromItsHeading(t *testing.T) {
 
 func TestCaretIsAfterWhatWasTyped(t *testing.T) {
 	t.Parallel()
-	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
+	site := newSite(t, open)
 	b := site.browser()
 	b.open("/auth/registration")
 	b.fill("[name='traits.email']", "ada@")

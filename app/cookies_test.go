@@ -16,7 +16,6 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"latchkey/app/config"
-	"latchkey/models"
 )
 
 // cookies sends the cookies of these names and values, alternating.
@@ -221,12 +220,7 @@ func TestLessProtectedCookiesSignNobodyIn(t *testing.T) {
 // token makes an account and a session, and returns its token.
 func (s *site) token(email string) string {
 	s.t.Helper()
-	person := s.register(email)
-	credential := s.password(person.ID)
-	session, err := s.store.Sessions.Start(s.t.Context(), models.SignIn{Identity: person, Lifetime: time.Hour, Idle: time.Hour,
-		Proof: models.Proof{Method: models.MethodPassword, AAL: models.AAL1, Credential: credential.ID, Version: credential.Version, At: s.clock.Now()}})
-	require.NoError(s.t, err)
-	return session.Token
+	return s.startSession(s.register(email)).Token
 }
 
 // The proxy of an app sees the cookie that its host gets; our own may have one that other settings have set.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,10 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app/audit"
-	"latchkey/app/config"
 	"latchkey/models"
 	"latchkey/test/kit"
 )
+
+const eventsDoc = "docs/events.md"
 
 // securityEvents returns the lines of the log that are security events.
 func (s *site) securityEvents() (lines []string) {
@@ -58,7 +60,7 @@ func summary(t *testing.T, line string, known map[string]string) string {
 }
 
 func TestEachSecurityEventIsALineOfTheLog(t *testing.T) {
-	site := newSite(t, behindProxy, func(c *config.Config) { c.Registration = "open" })
+	site := newSite(t, behindProxy, open)
 	ada, bob := site.register("ada@example.com").ID, site.register("bob@example.com").ID
 	dan := site.register("dan@example.com").ID
 	require.NoError(t, site.store.Identities.Disable(t.Context(), dan))
@@ -139,17 +141,35 @@ func TestSecurityEventsOfCommandsAndOfTimeAreLogged(t *testing.T) {
 	require.Regexp(t, `"event":"session_ended","outcome":"ok","identity":"`+person.String()+`","session":"[^"]+","reason":"expired","by":"system"}`, lines)
 }
 
-// docBlock returns a code block of a page of docs that contains a text.
-func docBlock(t *testing.T, page, containing string) string {
-	raw, err := os.ReadFile(filepath.Join(kit.Root(t), "docs", page))
-	require.NoError(t, err)
-	for _, block := range regexp.MustCompile("(?s)```\\w*\n(.*?)```").FindAllStringSubmatch(string(raw), -1) {
-		if strings.Contains(block[1], containing) {
-			return block[1]
-		}
+func TestSecurityEventsOfCommandsWaitForALogThatHasThem(t *testing.T) {
+	site := newSite(t)
+	site.stop()
+	var written bytes.Buffer
+	at := func(level slog.Level) audit.Log {
+		return audit.New(slog.New(slog.NewJSONHandler(&written, &slog.HandlerOptions{Level: level})))
 	}
-	require.FailNow(t, "no such block", "%s in %s", containing, page)
-	return ""
+	usual, quiet := at(slog.LevelInfo), at(slog.LevelWarn)
+	events, before := site.store.SecurityEvents, site.clock.Now().Add(time.Second)
+	store := func() {
+		require.NoError(t, audit.Store(t.Context(), events, audit.Entry{Event: audit.OperatorAct, Outcome: audit.OK, Command: "key rotate"}))
+	}
+	prune := func(log audit.Log, before time.Time) int {
+		n, err := log.Prune(t.Context(), events, before, 10)
+		require.NoError(t, err)
+		return n
+	}
+
+	store()
+	require.NoError(t, quiet.Relay(t.Context(), events))
+	require.Zero(t, prune(quiet, site.clock.Now()), "it is too new")
+	require.Zero(t, prune(usual, before), "it is about to be written")
+	require.NoError(t, usual.Relay(t.Context(), events))
+	require.Equal(t, 1, strings.Count(written.String(), `"command":"key rotate"`))
+
+	store()
+	require.Equal(t, 1, prune(quiet, before), "nobody wants it")
+	require.NoError(t, usual.Relay(t.Context(), events))
+	require.Equal(t, 1, strings.Count(written.String(), `"command":"key rotate"`))
 }
 
 func TestFail2banFindsWhoFailsAndNobodyElse(t *testing.T) {
@@ -162,7 +182,7 @@ func TestFail2banFindsWhoFailsAndNobodyElse(t *testing.T) {
 	v.tryLogin("ada@example.com", goodPassword, from("198.51.100.1"))
 	v.get("/auth/"+url.PathEscape(forged), asPage, from("198.51.100.2"), with("User-Agent", forged), with("X-Request-Id", forged))
 	log := site.logged()
-	filter := docBlock(t, "events.md", "failregex")
+	filter := codeIn(t, eventsDoc, "ini", "failregex")
 	expression := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(filter)[1]
 
 	var found []string
@@ -185,14 +205,13 @@ func TestFail2banFindsWhoFailsAndNobodyElse(t *testing.T) {
 
 // The documented table has each event, and each reason of an end.
 func TestSecurityEventsAreDocumented(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(kit.Root(t), "docs", "events.md"))
-	require.NoError(t, err)
+	page := readDoc(t, eventsDoc)
 	for _, event := range []audit.Event{audit.SignIn, audit.SignOut, audit.SessionEnded, audit.Confirmation, audit.PasswordChanged, audit.Registration, audit.OperatorAct} {
-		require.Contains(t, string(raw), "| `"+string(event)+"` |")
+		require.Contains(t, page, "| `"+string(event)+"` |")
 	}
 	for _, reason := range models.Reasons() {
 		if reason != models.EndedByLogout {
-			require.Contains(t, string(raw), "`"+string(reason)+"`")
+			require.Contains(t, page, "`"+string(reason)+"`")
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (s *site) counts(lines ...string) {
 }
 
 func TestMetricsCountWhatHappens(t *testing.T) {
-	site := newSite(t, withMetrics, func(c *config.Config) { c.Registration = "open" })
+	site := newSite(t, withMetrics, open)
 	wiki := newReceiver(t)
 	site.addApp("wiki", wiki.url, models.SendBoth)
 	ada := site.signUp("ada@example.com")

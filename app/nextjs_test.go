@@ -33,16 +33,16 @@ func nextVisitor(t *testing.T) *visitor {
 	kit.Need(t, err == nil, "npm packages: npm ci --prefix app/testdata/nextjs")
 	kit.NeedProgram(t, "node", "nodejs")
 
-	var latchkey http.Handler // needs the address first
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { latchkey.ServeHTTP(w, r) }))
+	server := httptest.NewUnstartedServer(nil)
 	t.Cleanup(server.Close)
-	origin := "https://login.example.com:" + portOf(server.URL)
+	origin := "https://login.example.com:" + portOf(server.Listener.Addr().String())
 	site := newSite(t, func(c *config.Config) {
 		c.BaseURL, c.BasePath, c.CookieDomain, c.TrustedProxies = origin, "/", "example.com", []string{"127.0.0.1"}
 		c.AllowedReturnURLs, c.LoginReturnURL, c.LogoutReturnURL = []string{nextApp}, nextApp+"/", nextApp+"/bye"
 		c.Registration = "open"
 	})
-	latchkey = site.checkedApp()
+	server.Config.Handler = site.checkedApp()
+	server.StartTLS()
 
 	node := exec.Command("node", "--require", "../resolve.cjs", "serve.cjs")
 	node.Dir, node.Stderr = dir, os.Stderr

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"latchkey/app/config"
 	"latchkey/test/kit"
 )
 
@@ -21,15 +20,15 @@ func TestOwnPageOfTheDocument(t *testing.T) {
 	kit.NeedProgram(t, "chromium", "chromium")
 	settings, port := codeIn(t, "docs/own-ui.md", "sh", "LOGIN_UI_URL="), kit.FreePort(t)
 	app := "http://app.example.localhost:" + port
-	var latchkey http.Handler // needs the address first
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { latchkey.ServeHTTP(w, r) }))
+	server := httptest.NewUnstartedServer(nil)
 	t.Cleanup(server.Close)
-	origin := "http://login.example.localhost:" + portOf(server.URL)
+	origin := "http://login.example.localhost:" + portOf(server.Listener.Addr().String())
 	for name, value := range settingsIn(t, adapt(t, settings, "https://login.example.com", origin, "https://app.example.com", app, "=example.com", "=example.localhost")) {
 		t.Setenv(name, value)
 	}
-	site := newSite(t, func(c *config.Config) { c.Registration = "open" })
-	latchkey = site.checkedApp()
+	site := newSite(t, open)
+	server.Config.Handler = site.checkedApp()
+	server.Start()
 	site.register("ada@example.com")
 
 	file := filepath.Join(t.TempDir(), "server.mjs")

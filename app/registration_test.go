@@ -125,6 +125,20 @@ func TestRegistrationComplainsBesideTheField(t *testing.T) {
 	require.Len(t, identities, 1)
 }
 
+func TestUsernameThatLooksLikeATakenOne(t *testing.T) {
+	site := newSite(t, open)
+	require.NoError(t, site.store.Identities.SetUsername(t.Context(), site.register("ada@example.com").ID, "mill"))
+	bob := site.signUp("bob@example.com")
+
+	for _, res := range []answer{
+		site.visitor().register("eve@example.com", map[string]string{"traits.username": "rnill"}),
+		bob.postForm("/auth/account/username", url.Values{"username": {"rnill"}}),
+	} {
+		require.Equal(t, http.StatusBadRequest, res.status, res.body)
+		require.Contains(t, res.body, "This username, or one that looks the same, is taken.")
+	}
+}
+
 func TestLongPasswordsOfAnyCharactersAreNotTruncated(t *testing.T) {
 	site := newSite(t, open)
 	long := strings.Repeat("⚿ \x00", 50) + "end" // 253 bytes

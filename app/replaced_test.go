@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// confirmed has a person confirm who they are in a browser that never sees the answer, and returns what it still
-// sends.
-func (s *site) confirmed(v *visitor) (old header) {
+// confirmed has a person confirm who they are in a browser that never sees the answer, and returns the token that it
+// still sends.
+func (s *site) confirmed(v *visitor) (old string) {
 	s.t.Helper()
-	old = with("Cookie", "latchkey_session="+v.cookie("latchkey_session"))
+	old = v.cookie(sessionCookie)
 	res := v.postForm("/auth/account/password", url.Values{"password": {goodPassword}, "new_password": {goodPassword + "!"}})
 	require.Equal(s.t, http.StatusSeeOther, res.status, res.body)
 	return old
@@ -25,38 +25,33 @@ var logoutLink = regexp.MustCompile(`/auth/self-service/logout\?token=[\w-]+`)
 
 func TestReplacedTokenEndsItsSessionAndNothingElse(t *testing.T) {
 	site := newSite(t)
-	for name, end := range map[string]func(browser *visitor, email string, old header){
-		"logout URL": func(browser *visitor, email string, old header) {
-			created := browser.get("/auth/self-service/logout/browser", old)
+	for name, end := range map[string]func(browser *visitor, email, old string){
+		"logout URL": func(browser *visitor, email, old string) {
+			created := browser.get("/auth/self-service/logout/browser", cookies(sessionCookie, old))
 			require.Equal(t, http.StatusOK, created.status, created.body)
-			out := browser.get(created.text("logout_url"), asPage, old)
+			out := browser.get(created.text("logout_url"), asPage, cookies(sessionCookie, old))
 			require.Equal(t, http.StatusSeeOther, out.status)
 			require.NotContains(t, strings.Join(out.header.Values("Set-Cookie"), "\n"), "latchkey_receipt", "which could end others")
 		},
-		"by AJAX": func(browser *visitor, email string, old header) {
-			token := browser.get("/auth/self-service/logout/browser", old).text("logout_token")
-			require.Equal(t, http.StatusNoContent, browser.get("/auth/self-service/logout?token="+token, asJSON, old).status)
+		"by AJAX": func(browser *visitor, email, old string) {
+			token := browser.get("/auth/self-service/logout/browser", cookies(sessionCookie, old)).text("logout_token")
+			require.Equal(t, http.StatusNoContent, browser.get("/auth/self-service/logout?token="+token, asJSON, cookies(sessionCookie, old)).status)
 		},
-		"page": func(browser *visitor, email string, old header) {
-			require.Equal(t, "/auth/logout", browser.get("/auth/signed-out", asPage, old).header.Get("Location"))
-			page := browser.get("/auth/logout", asPage, old)
+		"page": func(browser *visitor, email, old string) {
+			require.Equal(t, "/auth/logout", browser.get("/auth/signed-out", asPage, cookies(sessionCookie, old)).header.Get("Location"))
+			page := browser.get("/auth/logout", asPage, cookies(sessionCookie, old))
 			require.Contains(t, page.body, "is still active")
 			require.Contains(t, page.body, `data-session=""`, "nor has it the page leave for being signed out")
 			require.NotContains(t, page.body, "Sign out everywhere", "which needs more than the old token")
-			require.Equal(t, http.StatusSeeOther, browser.get(logoutLink.FindString(page.body), asPage, old).status)
+			require.Equal(t, http.StatusSeeOther, browser.get(logoutLink.FindString(page.body), asPage, cookies(sessionCookie, old)).status)
 		},
-		"API client": func(browser *visitor, email string, old header) {
-			h := http.Header{}
-			old(h)
-			token := h.Get("Cookie")[len("latchkey_session="):]
-			require.Equal(t, http.StatusNoContent, browser.delete("/auth/self-service/logout/api", `{"session_token":"`+token+`"}`, with("Content-Type", typeJSON)).status)
+		"API client": func(browser *visitor, email, old string) {
+			require.Equal(t, http.StatusNoContent, browser.delete("/auth/self-service/logout/api", `{"session_token":"`+old+`"}`, with("Content-Type", typeJSON)).status)
 		},
-		"another sign-in": func(browser *visitor, email string, old header) {
+		"another sign-in": func(browser *visitor, email, old string) {
 			flow := browser.get("/auth/self-service/login/browser", asJSON)
-			h := http.Header{}
-			old(h)
 			res := browser.postJSON(flow.text("ui.action"), map[string]any{"method": "password", "identifier": email, "password": goodPassword + "!", "csrf_token": flow.csrfToken()},
-				with("Cookie", h.Get("Cookie")+"; latchkey_flow="+browser.cookie("latchkey_flow")))
+				cookies(sessionCookie, old, "latchkey_flow", browser.cookie("latchkey_flow")))
 			require.Equal(t, http.StatusOK, res.status, res.body)
 		},
 	} {
@@ -64,8 +59,8 @@ func TestReplacedTokenEndsItsSessionAndNothingElse(t *testing.T) {
 			email := strings.ReplaceAll(name, " ", "") + "@example.com"
 			ada := site.signUp(email)
 			events := ada.listen()
-			old := site.confirmed(ada)
-			stale := site.visitor()
+			token := site.confirmed(ada)
+			stale, old := site.visitor(), cookies(sessionCookie, token)
 
 			stale.get("/auth/sessions/whoami", old).requireError(http.StatusUnauthorized, "session_inactive")
 			stale.get("/auth/sessions", old).requireError(http.StatusUnauthorized, "session_inactive")
@@ -76,7 +71,7 @@ func TestReplacedTokenEndsItsSessionAndNothingElse(t *testing.T) {
 			require.Equal(t, http.StatusOK, stale.get("/auth/login", asPage, old).status)
 			require.True(t, ada.signedIn())
 
-			end(site.visitor(), email, old)
+			end(site.visitor(), email, token)
 
 			require.False(t, ada.signedIn())
 			require.NotEmpty(t, events.hears(), "the stream of before has gone on until then")

@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -26,9 +25,8 @@ func documented(t *testing.T, language, text string) (*site, *tab) {
 	}
 	var s *site
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", strings.ReplaceAll(policy, latchkey, s.url))
-		fmt.Fprint(w, `<!DOCTYPE html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>An app</h1>`, strings.ReplaceAll(sample, latchkey, s.url))
+		writeApp(w, "<h1>An app</h1>"+strings.ReplaceAll(sample, latchkey, s.url))
 	}))
 	t.Cleanup(server.Close)
 	s = newSite(t, func(c *config.Config) { c.CORSAllowedOrigins = []string{server.URL} })

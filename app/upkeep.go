@@ -92,6 +92,9 @@ func (u *upkeep) prune(ctx context.Context) {
 		"deliveries": func() (int, error) {
 			return u.store.Deliveries.Prune(ctx, now.Add(-u.keep.Deliveries), background.BatchSize)
 		},
+		"security events": func() (int, error) {
+			return u.site.Audit.Prune(ctx, u.store.SecurityEvents, now.Add(-retention), background.BatchSize)
+		},
 		"attempts":          func() (int, error) { return u.store.Attempts.Prune(ctx, background.BatchSize) },
 		"single-use values": func() (int, error) { return u.store.SingleUse.Prune(ctx, background.BatchSize) },
 	} {

@@ -584,7 +584,7 @@ func TestRemoteUserIsWhatItsSettingSays(t *testing.T) {
 
 // Whoever registers can give any address, but be nobody to an app.
 func TestNobodyBecomesSomebodyElseToAnApp(t *testing.T) {
-	site := newSite(t, forApps, func(c *config.Config) { c.Registration = config.RegistrationOpen })
+	site := newSite(t, forApps, open)
 	eve := site.visitor()
 	res := eve.register("boss@example.com", nil)
 	require.Equal(t, http.StatusOK, res.status, res.body)

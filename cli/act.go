@@ -19,7 +19,7 @@ import (
 
 // unrecorded are the commands that change nothing that concerns a person, an app or a key.
 var unrecorded = []string{"serve", "user list", "user activity", "session list", "app list", "app deliveries", "key list",
-	"backup", "copy", "check", "healthcheck", "version"}
+	"backup", "vacuum", "copy", "check", "healthcheck", "version"}
 
 // act is what a command does, for the log of the server.
 type act struct {

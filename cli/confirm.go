@@ -15,6 +15,9 @@ func confirm(ctx context.Context, question string) error {
 	if !isTerminal(os.Stdin) {
 		return nil
 	}
+	if !isTerminal(os.Stderr) {
+		return errors.New("nothing was changed: the question can't be seen, since standard error isn't the terminal – run it with --yes")
+	}
 	// Reading can't be interrupted: exit while it blocks.
 	stop := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr)

@@ -47,9 +47,6 @@ func TestMistypedWordsAreCorrected(t *testing.T) {
 // Over every command: no library's error about a URL is passed on.
 func TestNoErrorShowsAPassword(t *testing.T) {
 	for _, password := range kit.NastyPasswords {
-		if strings.ContainsAny(password, "\x00") {
-			continue
-		}
 		url := "postgres://latchkey:" + password + "@127.0.0.1:1/latchkey"
 		web := "https://latchkey:" + password + "@example.com"
 		m := kit.NewSQLiteMachine(t)
@@ -64,7 +61,7 @@ func TestNoErrorShowsAPassword(t *testing.T) {
 			}
 			r := m.Run("", args...)
 			require.NotZero(t, r.Code, args)
-			kit.RequireNothingOf(t, r.Stdout+r.Stderr, password)
+			kit.RequireNothingNasty(t, r.Stdout+r.Stderr)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type terminal struct {
 	done  chan struct{} // closed when nothing more will be shown
 }
 
-// onTerminal starts the command with a terminal as its standard input, output and error.
+// onTerminal starts the command with a terminal as its standard input, output and error, unless that is set.
 func onTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	t.Helper()
 	file, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -43,7 +43,10 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	require.NoError(t, err)
 	defer its.Close()
 
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
+	cmd.Stdin, cmd.Stdout = its, its
+	if cmd.Stderr == nil {
+		cmd.Stderr = its
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	require.NoError(t, cmd.Start())
 	term := &terminal{t: t, file: file, cmd: cmd, done: make(chan struct{})}
@@ -188,6 +191,12 @@ func TestDeletingAsksOnATerminal(t *testing.T) {
 			m.AddUser("ada@example.com")
 		}
 	}
+	unseen := m.Command("user", "delete", "bob@example.com")
+	var stderr bytes.Buffer
+	unseen.Stderr = &stderr
+	require.NotZero(t, onTerminal(t, unseen).ended(), "it doesn't wait for the answer to a question that nobody sees")
+	require.Contains(t, stderr.String(), "run it with --yes")
+	require.Contains(t, m.Do("", "user", "list"), "bob@example.com")
 	term := onTerminal(t, m.Command("user", "delete", "--yes", "bob@example.com"))
 	require.Zero(t, term.ended())
 	require.Equal(t, "bob@example.com is deleted and signed out everywhere.\n", term.screen())

@@ -243,7 +243,7 @@ func (cmd *userUsernameCmd) Run(ctx context.Context, settings *config.Settings) 
 	return withIdentity(ctx, settings, cmd.Address, func(store *models.Store, identity models.Identity) error {
 		err := store.Identities.SetUsername(ctx, identity.ID, cmd.Username)
 		if errors.Is(err, models.ErrUsernameTaken) {
-			return fmt.Errorf("the username %s belongs to another account", cmd.Username)
+			return fmt.Errorf("the username %s belongs to another account, or looks like one that does", cmd.Username)
 		}
 		if err != nil {
 			return err

@@ -71,8 +71,8 @@ func TestUsernameRefusals(t *testing.T) {
 		require.Contains(t, m.Refuse("", "user", "username", "bob@example.com", name), "Use 2 to 64 lower-case ", "%q", name)
 		require.Contains(t, m.Refuse(kit.GoodPassword, "user", "add", "eve@example.com", "--username="+name), "Use 2 to 64 lower-case ", "%q", name)
 	}
-	require.Contains(t, m.Refuse("", "user", "username", "bob@example.com", "ada"), "the username ada belongs to another account")
-	require.Contains(t, m.Refuse(kit.GoodPassword, "user", "add", "eve@example.com", "--username=ada"), "the username ada belongs to another account")
+	require.Contains(t, m.Refuse("", "user", "username", "bob@example.com", "ada"), "the username ada belongs to another account, or looks like one that does")
+	require.Contains(t, m.Refuse(kit.GoodPassword, "user", "add", "eve@example.com", "--username=ada"), "the username ada belongs to another account, or looks like one that does")
 	listed := m.Do("", "user", "list")
 	require.Regexp(t, `(?m)^ada@example\.com +ada +active `, listed)
 	require.Regexp(t, `(?m)^bob@example\.com +active `, listed, "nothing has changed")

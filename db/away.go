@@ -20,21 +20,23 @@ func (e awayError) Error() string { return string(e) }
 // later.
 func explained(config *pgx.ConnConfig, err error) error {
 	text := explain(config, err)
-	if found := faultsIn(err); found.away && !found.settings {
+	if isAway(err) {
 		return awayError(text)
 	}
 	return errors.New(text)
+}
+
+// isAway reports whether servers that can't be connected to are away, and nothing says that a setting is wrong.
+func isAway(err error) bool {
+	var found faults
+	found.add(err)
+	return found.away && !found.settings
 }
 
 // faults are what the tries to connect have failed for: of each server, with and without TLS.
 type faults struct {
 	away     bool // the server isn't there, or doesn't take connections or writes now
 	settings bool // it is there, and a setting is wrong
-}
-
-func faultsIn(err error) (found faults) {
-	found.add(err)
-	return found
 }
 
 // add adds an error and all that it wraps. A host without an address counts as away: in many a network, a machine or

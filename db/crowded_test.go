@@ -21,9 +21,7 @@ func TestPoolThatCannotGrowSharesTheConnectionsItHas(t *testing.T) {
 	server.Exec(t, "CREATE ROLE latchkey LOGIN")
 	server.Exec(t, "CREATE DATABASE latchkey OWNER latchkey")
 	url := strings.Replace(server.URL("latchkey"), "postgres@", "latchkey@", 1) + "&pool_max_conns=30"
-	database, err := db.Open(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, database.Close()) })
+	database := openPostgres(t, url)
 	var refusals atomic.Int64
 	database.OnCrowded(func(error) { refusals.Add(1) })
 
@@ -58,6 +56,7 @@ func TestPoolThatCannotGrowSharesTheConnectionsItHas(t *testing.T) {
 
 	server.Exec(t, "ALTER ROLE latchkey CONNECTION LIMIT 0")
 	server.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'latchkey'")
+	var err error
 	require.Eventually(t, func() bool { // there is none to wait for
 		err = database.Ping(ctx)
 		return err != nil && strings.Contains(err.Error(), "too many connections")

@@ -106,11 +106,11 @@ func TestNoErrorHasAPartOfAPassword(t *testing.T) {
 		} {
 			dsn := fmt.Sprintf(format, password)
 			_, err := db.Open(t.Context(), dsn)
-			kit.RequireNothingOf(t, err.Error(), password)
+			kit.RequireNothingNasty(t, err.Error())
 			_, err = db.OpenReadOnly(t.Context(), dsn)
-			kit.RequireNothingOf(t, err.Error(), password)
+			kit.RequireNothingNasty(t, err.Error())
 			if err := db.CheckURL(dsn); err != nil {
-				kit.RequireNothingOf(t, err.Error(), password)
+				kit.RequireNothingNasty(t, err.Error())
 			}
 		}
 	}

@@ -28,7 +28,4 @@ func Rewrite(ctx context.Context, path, pragma string) error {
 }
 
 // Away reports whether a server that can't be connected to, for this reason, may be there later.
-func Away(err error) bool {
-	found := faultsIn(err)
-	return found.away && !found.settings
-}
+func Away(err error) bool { return isAway(err) }

@@ -148,7 +148,7 @@ func explain(config *pgx.ConnConfig, err error) string {
 			return fmt.Sprintf("the server has no such database: make it with CREATE DATABASE %s OWNER %s, or correct the name", config.Database, config.User)
 		case "42501":
 			return fmt.Sprintf("%s: let %s own the database, with ALTER DATABASE %s OWNER TO %[2]s", refusal.Message, config.User, config.Database)
-		case "53300":
+		case codeTooManyConnections:
 			return "the server takes no more connections: raise max_connections there, or lower pool_max_conns in the URL of each instance"
 		}
 	}

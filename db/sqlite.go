@@ -107,8 +107,7 @@ func connect(ctx context.Context, pool *sql.DB) error {
 	defer cancel()
 	for {
 		err := pool.PingContext(ctx)
-		var failure *driver.Error
-		if !errors.As(err, &failure) || failure.Code()&0xff != lib.SQLITE_BUSY {
+		if !isLocked(err) {
 			return err
 		}
 		select {
@@ -117,6 +116,12 @@ func connect(ctx context.Context, pool *sql.DB) error {
 			return err
 		}
 	}
+}
+
+// isLocked reports whether SQLite waited in vain for a lock of another process.
+func isLocked(err error) bool {
+	var failure *driver.Error
+	return errors.As(err, &failure) && failure.Code()&0xff == lib.SQLITE_BUSY // the primary result code
 }
 
 // sqliteDSN returns the DSN of a file, with these pragmas in addition to those of every connection.

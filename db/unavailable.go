@@ -58,7 +58,7 @@ func postgresUnavailable(err error) bool {
 // codeUnavailable reports whether PostgreSQL says by this SQLSTATE that it can't serve requests now.
 func codeUnavailable(code string) bool {
 	switch code { // https://www.postgresql.org/docs/current/errcodes-appendix.html
-	case "25006", // read-only: a standby, or becoming one
+	case codeReadOnly, // a standby, or becoming one
 		"25P03", "25P04", // idle or transaction timeout
 		"55P03",          // locked
 		"XX001", "XX002": // corrupted

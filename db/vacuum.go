@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	driver "modernc.org/sqlite"
-	lib "modernc.org/sqlite/lib"
 )
 
 // incrementalVacuum has SQLite keep track of what it needs to shrink a file in steps.
@@ -59,8 +56,7 @@ var ErrInUse = errors.New("the database is in use")
 // nobody else can use it: it returns ErrInUse if another process has it open for more than five seconds.
 func Vacuum(ctx context.Context, path string) (before, after int64, err error) {
 	failed := func(err error) (int64, int64, error) {
-		var failure *driver.Error
-		if errors.As(err, &failure) && failure.Code()&0xff == lib.SQLITE_BUSY {
+		if isLocked(err) {
 			err = ErrInUse
 		}
 		return 0, 0, fmt.Errorf("shrink the database %s: %w", path, err)

@@ -81,9 +81,9 @@ type NewIdentity struct {
 }
 
 // Create creates an active account with its first credential, and invalidates any setup token. It returns
-// ErrTaken or ErrUsernameTaken if another account has the address or username, or one that looks the same. With in.SetupToken set, it
-// returns ErrNotFirst if there is an account already or the token isn't valid; of several concurrent calls,
-// one succeeds.
+// ErrTaken or ErrUsernameTaken if another account has the address or username, or one that looks the same. With
+// in.SetupToken set, it returns ErrNotFirst if there is an account already or the token isn't valid; of several
+// concurrent calls, one succeeds.
 func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Credential, error) {
 	failed := func(err error) (Identity, Credential, error) {
 		return Identity{}, Credential{}, fmt.Errorf("create an identity: %w", err)
@@ -133,19 +133,21 @@ func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Crede
 }
 
 // checkFree returns ErrTaken or ErrUsernameTaken if another account has an address or username that looks
-// like one of a new or changed account. Its lock keeps others from taking them until the commit: no index can,
+// like one of a new or changed account; an empty one isn't looked for. Its lock keeps others from taking them until the commit: no index can,
 // since accounts of earlier versions may look alike.
 func (s Identities) checkFree(ctx context.Context, tx *db.Tx, identity Identity, address Address) error {
 	if err := tx.Lock(ctx, usernames); err != nil {
 		return err
 	}
-	n, err := gorm.G[Address](tx.DB).Where("(skeleton = ? AND skeleton <> '' OR value = ?) AND identity_id <> ?",
-		address.Skeleton, address.Value, identity.ID).Count(ctx, "id")
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		return ErrTaken
+	if address.Value != "" {
+		n, err := gorm.G[Address](tx.DB).Where("(skeleton = ? AND skeleton <> '' OR value = ?) AND identity_id <> ?",
+			address.Skeleton, address.Value, identity.ID).Count(ctx, "id")
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			return ErrTaken
+		}
 	}
 	if identity.Username != "" {
 		n, err := gorm.G[Identity](tx.DB).Where("(username_skeleton = ? AND username_skeleton <> '' OR username = ? AND username <> '') AND id <> ?",
@@ -233,10 +235,13 @@ func (s Identities) SetUsername(ctx context.Context, id uuid.UUID, name string) 
 // DistrustUnknown records that people may have created the accounts of unknown origin themselves. It is for the time
 // when anybody may register, after which it couldn't be told any more.
 func (s Identities) DistrustUnknown(ctx context.Context) error {
-	err := s.db.Write(ctx, func(tx *db.Tx) error {
-		_, err := gorm.G[Identity](tx.DB).Where("email_trust = ?", TrustUnknown).Set(set("email_trust", GivenByPerson)).Update(ctx)
-		return err
-	})
+	// Check first, since that takes no write lock: only an earlier version makes such accounts.
+	found, err := gorm.G[Identity](s.db.Query(ctx)).Select("id").Where("email_trust = ?", TrustUnknown).Limit(1).Find(ctx)
+	if err == nil && len(found) > 0 {
+		_, err = s.update(ctx, func(tx *db.Tx) (int, error) {
+			return gorm.G[Identity](tx.DB).Where("email_trust = ?", TrustUnknown).Set(set("email_trust", GivenByPerson)).Update(ctx)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("distrust addresses: %w", err)
 	}

@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"unicode"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/text/unicode/norm"
 
+	"latchkey/db"
 	"latchkey/models"
 )
 
@@ -85,6 +87,22 @@ func TestNoTwoAccountsLookAlike(t *testing.T) {
 	eve.Username = "rnill"
 	_, _, err := w.Identities.Create(t.Context(), eve)
 	require.NoError(t, err)
+}
+
+func TestAccountsOfUnknownOriginAreDistrustedByOneWrite(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	writes := 0
+	w.database.OnWrite(func(context.Context, db.Write) { writes++ })
+
+	for range 3 { // at each start
+		require.NoError(t, w.Identities.DistrustUnknown(t.Context()))
+	}
+
+	require.Equal(t, 1, writes)
+	ada, err := w.Identities.ByEmail(t.Context(), "ada@example.com")
+	require.NoError(t, err)
+	require.Equal(t, models.GivenByPerson, ada.EmailTrust)
 }
 
 func TestOfManyWhoLookAlikeOneIsFirst(t *testing.T) {

@@ -63,40 +63,26 @@ func (s Sessions) ToEnd(ctx context.Context, tokens []string) (map[string]Sessio
 	for _, session := range found {
 		byToken[session.Token] = session
 	}
-	var hashes [][]byte // of the other tokens
-	byHash := map[string]string{}
 	for _, token := range tokens {
-		if _, ok := byToken[token]; ok || !IsToken(token) {
+		if _, known := byToken[token]; known || !IsToken(token) {
 			continue
 		}
-		hash := hashToken(token)
-		hashes = append(hashes, hash)
-		byHash[string(hash)] = token
-	}
-	if len(hashes) == 0 {
-		return byToken, nil
-	}
-	replaced, err := gorm.G[ReplacedToken](s.db.Query(ctx)).Where("token_hash IN ?", padded(hashes)).Find(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find replaced tokens: %w", err)
-	}
-	if len(replaced) == 0 {
-		return byToken, nil
-	}
-	ids := make([]uuid.UUID, len(replaced))
-	for i := range replaced {
-		ids[i] = replaced[i].SessionID
-	}
-	found, err = withIdentity(s.db.Query(ctx)).Where("sessions.id IN ?", padded(ids)).Find(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find sessions: %w", err)
-	}
-	for _, old := range replaced {
-		for i := range found {
-			if found[i].ID == old.SessionID {
-				byToken[byHash[string(old.TokenHash)]] = found[i]
-			}
+		session, err := s.byReplacedToken(ctx, token)
+		switch {
+		case err == nil:
+			byToken[token] = session
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
 		}
 	}
 	return byToken, nil
+}
+
+func (s Sessions) byReplacedToken(ctx context.Context, token string) (Session, error) {
+	session, err := withIdentity(s.db.Query(ctx)).
+		Where("sessions.id = (SELECT session_id FROM replaced_tokens WHERE token_hash = ?)", hashToken(token)).Take(ctx)
+	if err != nil {
+		return Session{}, fmt.Errorf("find the session of a replaced token: %w", notFound(err))
+	}
+	return session, nil
 }

@@ -35,7 +35,7 @@ func (s SecurityEvents) Add(ctx context.Context, entries []string) error {
 		}
 		rows[i] = SecurityEvent{ID: id, At: s.now(), Entry: entry}
 	}
-	err := s.db.Write(ctx, func(tx *db.Tx) error { return gorm.G[SecurityEvent](tx.DB).CreateInBatches(ctx, &rows, insertBatch) })
+	err := s.db.Write(ctx, func(tx *db.Tx) error { return insertAll(ctx, tx, rows) })
 	if err != nil {
 		return fmt.Errorf("store security events: %w", err)
 	}
@@ -58,4 +58,15 @@ func (s SecurityEvents) Take(ctx context.Context, limit int) (taken []SecurityEv
 	}
 	slices.SortFunc(taken, func(a, b SecurityEvent) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	return taken, nil
+}
+
+// Prune removes up to limit events that were stored before a time and returns how many it removed.
+func (s SecurityEvents) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := s.update(ctx, func(tx *db.Tx) (int, error) {
+		return gorm.G[SecurityEvent](tx.DB).Where("id IN (SELECT id FROM security_events WHERE at < ? LIMIT ?)", before.UTC(), limit).Delete(ctx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove old security events: %w", err)
+	}
+	return n, nil
 }

@@ -25,15 +25,18 @@ const crowdSize = 4
 // crowdAccounts is how many accounts the crowd uses in turn, since nobody may sign in to one very often.
 const crowdAccounts = 30 * crowdSize
 
-func addPeople(t *testing.T, m *kit.Machine) { addAccounts(t, m, crowdAccounts) }
+func addPeople(t *testing.T, m *kit.Machine) { addAccounts(t, m, crowdAccounts, cheap) }
 
-// addAccounts adds the accounts of the first n people.
-func addAccounts(t *testing.T, m *kit.Machine, n int) {
+// cheap are the costs of passwords on a kit.Machine.
+var cheap = password.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}
+
+// addAccounts adds the accounts of the first n people, with passwords of these costs.
+func addAccounts(t *testing.T, m *kit.Machine, n int, costs password.Params) {
 	t.Helper()
 	database, err := db.Open(t.Context(), m.DatabaseURL)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, database.Close()) }()
-	hash, err := password.NewHasher(password.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}).Hash(t.Context(), kit.GoodPassword)
+	hash, err := password.NewHasher(costs).Hash(t.Context(), kit.GoodPassword)
 	require.NoError(t, err)
 	store := models.New(database, time.Now)
 	for i := range n {

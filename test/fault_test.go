@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"latchkey/app/password"
-	"latchkey/models"
 	"latchkey/test/kit"
 )
 
@@ -253,20 +252,13 @@ func TestFaultRemovedWriteAheadLog(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, s.Logout(kept).Status)
 }
 
-// More people sign in than the cores can hash passwords for. Some get 503, which does not count as a wrong
-// password, and the others get in meanwhile.
+// More people sign in than the cores can hash passwords for. Some are told that the site is busy, which does not
+// count as a wrong password, and the others get in meanwhile.
 func TestFaultMoreSignInsThanCanBe(t *testing.T) {
 	const people, each, refusals = 8, 5, 150 // more than the wrong passwords that a network is allowed
 	m := kit.NewSQLiteMachine(t)
 	m.Env = append(m.Env, "PASSWORD_MEMORY=262144", "GOMAXPROCS=2") // slow, and equally few at a time on any machine
-	hash, err := password.NewHasher(password.Params{MemoryKiB: 262144}).Hash(t.Context(), kit.GoodPassword)
-	require.NoError(t, err)
-	store := models.New(openDatabase(t, m), time.Now)
-	for i := range people {
-		_, _, err := store.Identities.Create(t.Context(), models.NewIdentity{Email: person(i),
-			Credential: models.NewCredential{Method: models.MethodPassword, Secret: hash}})
-		require.NoError(t, err)
-	}
+	addAccounts(t, m, people, password.Params{MemoryKiB: 262144})
 	s := m.Start()
 	token := s.SignIn(person(0))
 	var signedIn, refused atomic.Int64

@@ -174,7 +174,7 @@ func TestNobodyNoticesARestart(t *testing.T) {
 	s := kit.NewSystemd(t)
 	s.AddUser("ada@example.com")
 	const accountsPerClient = 10
-	addAccounts(t, s.Machine, 8*accountsPerClient)
+	addAccounts(t, s.Machine, 8*accountsPerClient, cheap)
 	service := s.Start()
 	token := service.SignIn("ada@example.com")
 	proxy := startNginx(t, s)

@@ -39,7 +39,7 @@ const soakPeople, soakAccounts = 6, 120
 //	go test -run Soak ./test -soak 5m
 func TestFaultSoak(t *testing.T) {
 	m := kit.NewSQLiteMachine(t)
-	addAccounts(t, m, soakAccounts)
+	addAccounts(t, m, soakAccounts, cheap)
 	wiki := kit.NewReceiver(t)
 	m.Do("", "app", "add", "wiki", wiki.URL)
 	m.Program = os.Args[0]

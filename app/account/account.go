@@ -221,7 +221,7 @@ func (h *Handler) ChangeUsername(c *gin.Context) {
 	err := h.store.Identities.SetUsername(c.Request.Context(), session.IdentityID, username)
 	switch {
 	case errors.Is(err, models.ErrUsernameTaken):
-		refuse("This username is taken. Choose another one.")
+		refuse("This username, or one that looks the same, is taken. Choose another one.")
 	case errors.Is(err, models.ErrNotFound):
 		h.Fail(c, web.ErrNoSession) // the account was deleted meanwhile
 	case err != nil:

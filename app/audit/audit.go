@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/uuid/v5"
 
+	"latchkey/app/background"
 	"latchkey/app/clientaddr"
 	"latchkey/models"
 )
@@ -87,9 +88,13 @@ type Log struct{ log *slog.Logger }
 // New returns a Log that writes to log, at level info.
 func New(log *slog.Logger) Log { return Log{log} }
 
+func (l Log) enabled(ctx context.Context) bool {
+	return l.log != nil && l.log.Enabled(ctx, slog.LevelInfo)
+}
+
 // Write writes an event. The context gives the client and the request.
 func (l Log) Write(ctx context.Context, e Entry) {
-	if l.log == nil || !l.log.Enabled(ctx, slog.LevelInfo) {
+	if !l.enabled(ctx) {
 		return
 	}
 	if origin, ok := ctx.Value(originKey{}).(Origin); ok {
@@ -156,17 +161,15 @@ func Store(ctx context.Context, events models.SecurityEvents, entries ...Entry) 
 	return events.Add(ctx, stored)
 }
 
-// relayBatch is how many stored events are logged at a time.
-const relayBatch = 100
-
-// Relay logs the events that commands have stored. Of several servers, one logs each.
+// Relay logs the events that commands have stored. Of several servers, one logs each. One whose log drops them
+// leaves them for the others: see Prune.
 func (l Log) Relay(ctx context.Context, events models.SecurityEvents) error {
+	if !l.enabled(ctx) {
+		return nil
+	}
 	var unreadable error
-	for ctx.Err() == nil {
-		taken, err := events.Take(ctx, relayBatch)
-		if err != nil {
-			return errors.Join(unreadable, err)
-		}
+	err := background.InBatches(ctx, func() (int, error) {
+		taken, err := events.Take(ctx, background.BatchSize)
 		for _, event := range taken {
 			var e Entry
 			if err := json.Unmarshal([]byte(event.Entry), &e); err != nil {
@@ -176,9 +179,16 @@ func (l Log) Relay(ctx context.Context, events models.SecurityEvents) error {
 			e.At = event.At
 			l.Write(ctx, e)
 		}
-		if len(taken) < relayBatch {
-			return unreadable
-		}
+		return len(taken), err
+	})
+	return errors.Join(unreadable, err)
+}
+
+// Prune removes up to limit stored events of before a time, and returns how many it removed. It removes none if
+// Relay logs them.
+func (l Log) Prune(ctx context.Context, events models.SecurityEvents, before time.Time, limit int) (int, error) {
+	if l.enabled(ctx) {
+		return 0, nil
 	}
-	return ctx.Err()
+	return events.Prune(ctx, before, limit)
 }

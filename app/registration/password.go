@@ -48,7 +48,7 @@ func (p password) Submit(c *gin.Context, f *flow.Flow, in web.Fields) {
 		f.Complain("traits.email", flow.Taken("This address, or one that looks the same, already has an account. Sign in instead, or use another address."))
 		p.flows.Refuse(c, p.Handler, f, nil)
 	case errors.Is(err, models.ErrUsernameTaken):
-		f.Complain("traits.username", flow.Taken("This username is taken. Choose another one."))
+		f.Complain("traits.username", flow.Taken("This username, or one that looks the same, is taken. Choose another one."))
 		p.flows.Refuse(c, p.Handler, f, nil)
 	case errors.Is(err, models.ErrNotFirst):
 		p.Fail(c, errSetupOver)

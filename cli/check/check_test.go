@@ -110,6 +110,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	}, "FAIL keys")
 	wrong(func(m *kit.Machine) { m.Do("", "app", "add", "wiki", "https://no-such-host.invalid/logout") }, "FAIL apps        wiki is notified at no-such-host.invalid")
 	wrong(nothing, "warn server      nothing answers at http://localhost:1", "--listen=localhost:1")
+	wrong(func(m *kit.Machine) { m.Start().Stop() }, "have it pass /sso/ to Latchkey", "--listen=localhost:1", "--base-url=http://localhost:1", "--base-path=/sso")
 }
 
 // TestCheckAsksThroughTheProxy runs the check behind a reverse proxy with a certificate, with one

@@ -49,7 +49,7 @@ func (r *report) startSignIn(ctx context.Context, client *http.Client, settings 
 	start := settings.BaseOrigin + settings.BasePath.Path(route.LoginBrowser)
 	res, err := get(ctx, client, start, asBrowser(settings.BaseOrigin))
 	if err != nil {
-		r.failRequest(settings.BaseOrigin, err)
+		r.failRequest(settings, settings.BaseOrigin, err)
 		return "", nil
 	}
 	var flow struct{ ID string }
@@ -176,7 +176,7 @@ func (r *report) checkCookieSentBack(ctx context.Context, client *http.Client, s
 		res, err := get(ctx, client, at, header)
 		switch {
 		case err != nil:
-			r.failRequest(settings.BaseOrigin, err)
+			r.failRequest(settings, settings.BaseOrigin, err)
 			return
 		case res.status == http.StatusOK:
 			continue

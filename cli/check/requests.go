@@ -59,14 +59,14 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 		return
 	}
 	token := health.SeenToken(ring, time.Now())
-	path, base := settings.BasePath.Path(route.HealthRequest), settings.BaseOrigin
+	base := settings.BaseOrigin
 	if base == "" {
-		if seen, ok := r.requestSeen(ctx, client, path, here, token); ok && seen.BaseURL != "" {
+		if seen, ok := r.requestSeen(ctx, client, settings, here, token); ok && seen.BaseURL != "" {
 			r.fail("BASE_URL", "it is unset here and %s at the server – check with the server's settings", seen.BaseURL)
 		}
 		return
 	}
-	if seen, ok := r.requestSeen(ctx, client, path, base, token); ok {
+	if seen, ok := r.requestSeen(ctx, client, settings, base, token); ok {
 		r.checkProxy(settings, seen)
 		if seen.BaseURL == base && seen.CookieDomain == settings.CookieDomain && !seen.OtherOrigin {
 			r.checkCookies(ctx, client, settings)
@@ -77,8 +77,8 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 
 // requestSeen sends a request to an origin, and returns how the server there sees it. It checks the
 // certificate and the server's clock on the way.
-func (r *report) requestSeen(ctx context.Context, client *http.Client, path, origin, token string) (seen health.Seen, ok bool) {
-	before := time.Now()
+func (r *report) requestSeen(ctx context.Context, client *http.Client, settings *config.Settings, origin, token string) (seen health.Seen, ok bool) {
+	before, path := time.Now(), settings.BasePath.Path(route.HealthRequest)
 	header := asBrowser(origin)
 	header.Set(health.SeenHeader, token)
 	for name, claim := range forgedClients {
@@ -86,7 +86,7 @@ func (r *report) requestSeen(ctx context.Context, client *http.Client, path, ori
 	}
 	res, err := get(ctx, client, origin+path, header)
 	if err != nil {
-		r.failRequest(origin, err)
+		r.failRequest(settings, origin, err)
 		return seen, false
 	}
 	switch {
@@ -113,7 +113,7 @@ func (r *report) requestSeen(ctx context.Context, client *http.Client, path, ori
 }
 
 // failRequest reports why a request got no answer.
-func (r *report) failRequest(origin string, err error) {
+func (r *report) failRequest(settings *config.Settings, origin string, err error) {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -124,7 +124,7 @@ func (r *report) failRequest(origin string, err error) {
 	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &invalid):
 		r.fail("certificate", "%s: %v – get one for that name that browsers accept", origin, err)
 	default:
-		r.fail("BASE_URL", "%s does not answer (%v) – start the proxy, and have it pass /auth/ to Latchkey", origin, err)
+		r.fail("BASE_URL", "%s does not answer (%v) – start the proxy, and have it pass %s/ to Latchkey", origin, err, settings.BasePath)
 	}
 }
 

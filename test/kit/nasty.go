@@ -14,8 +14,8 @@ var NastyPasswords = []string{
 	"zqxj\x01vkwy", "zqxj\nvkwy", "zqxj,vkwy", "zqxj+vkwy", "zqxj{vkwy}", "zqxj$vkwy", "zqxj<vkwy>", "zqxj|vkwy^", "1234/zqxjvkwy", "1234?zqxjvkwy", "zqxj://vkwy", "zqxjüvkwy",
 }
 
-// RequireNothingOf fails the test if a text has a part of one of the NastyPasswords.
-func RequireNothingOf(t testing.TB, text, password string) {
+// RequireNothingNasty fails the test if a text has a part of one of the NastyPasswords.
+func RequireNothingNasty(t testing.TB, text string) {
 	t.Helper()
 	for _, part := range []string{"zqxj", "vkwy", "zjqk", "vwxq"} {
 		require.False(t, strings.Contains(text, part), "%q in %s", part, text)
