@@ -21,7 +21,7 @@ func isAlive(ctx context.Context, handler http.Handler, path string) error {
 	return nil
 }
 
-// aliveAnswer is a response of which only the status counts.
+// aliveAnswer is a response that keeps only the status.
 type aliveAnswer struct {
 	header http.Header
 	status int

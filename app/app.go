@@ -117,7 +117,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // readiness check fails, so that load balancers stop sending requests.
 func (a *App) Drain() { a.health.Drain() }
 
-// LimitStreams lowers how many event streams may be open to most.
+// LimitStreams lowers the limit of open event streams to most.
 func (a *App) LimitStreams(most int) { a.live.Limit(most) }
 
 // Alive returns an error if requests are no longer answered. It doesn't need the database.

@@ -162,7 +162,7 @@ func TestPageAtAnotherOriginSaysWhichToOpen(t *testing.T) {
 	}
 }
 
-// A proxy may not tell that the browser came by http, which then keeps no cookie of the form.
+// A proxy may not say that the browser used http. The browser then keeps no cookie of the form.
 func TestFormByHTTPIsToldTheAddressInsteadOfToAllowCookies(t *testing.T) {
 	site := newSite(t, func(c *config.Config) { c.BaseURL = "https://login.example.com" })
 	for why, origin := range map[string]header{"no origin": with("Origin", ""), "a hidden one": with("Origin", "null"), "http": with("Origin", "http://login.example.com")} {
@@ -242,6 +242,6 @@ func TestAProxyThatGivesNoAddressIsInTheLogOnce(t *testing.T) {
 	for range 3 {
 		require.Equal(t, "127.0.0.1", site.visitor().tryLogin("ada@example.com", goodPassword, from("203.0.113.7, unknown")).text("session.devices.0.ip_address"))
 	}
-	const warning = `"level":"WARN","msg":"a proxy doesn't give the client's address: its clients count as one and are throttled together","error":"127.0.0.1 has sent \"unknown\" as X-Forwarded-For: it hides the client's address"`
+	const warning = `"level":"WARN","msg":"a proxy doesn't send the client's address; all of its clients are throttled as one","error":"127.0.0.1 has sent \"unknown\" as X-Forwarded-For: it hides the client's address"`
 	require.Equal(t, 1, strings.Count(site.log.String(), warning), site.log.String())
 }

@@ -20,7 +20,7 @@ const (
 	expireEvery = 2 * time.Second
 	// sweepEvery is the interval of looking for sweeps that other processes have left.
 	sweepEvery = 500 * time.Millisecond
-	// learnEvery is the interval of counting what the stored passwords cost. It reads all of them.
+	// learnEvery is the interval of counting the costs of stored passwords, which reads all of them.
 	learnEvery = time.Hour
 	// relayEvery is the interval of looking for security events that commands have left.
 	relayEvery = time.Second
@@ -54,7 +54,7 @@ func (a *App) watch(ctx context.Context) {
 	background.Every(ctx, watchEvery, func(ctx context.Context) { failing.Report(ctx, a.Ready(ctx)) })
 }
 
-// learnCosts keeps the times that sign-ins take alike, with and without an account, until ctx is done.
+// learnCosts keeps the duration of sign-ins equal with and without an account, until ctx is done.
 func (a *App) learnCosts(ctx context.Context) {
 	failing := outage.New(a.site.Log, "counting the costs of passwords")
 	background.Every(ctx, learnEvery, func(ctx context.Context) { failing.Report(ctx, a.authn.LearnCosts(ctx)) })
@@ -63,7 +63,7 @@ func (a *App) learnCosts(ctx context.Context) {
 // observe wires what metrics and traces are told. Without them, nothing is.
 func (a *App) observe(database *db.DB) error {
 	hasher, traces := a.authn.Hasher(), a.site.Traces
-	crowded := outage.NewWarning(a.site.Log, "PostgreSQL takes no more connections, so requests share those there are: "+
+	crowded := outage.NewWarning(a.site.Log, "PostgreSQL accepts no more connections; requests share the existing ones: "+
 		"raise max_connections there, or lower pool_max_conns in DATABASE_URL", "")
 	database.OnCrowded(func(err error) { crowded.Report(context.Background(), err) })
 	if a.site.MetricsListen != "" {

@@ -15,7 +15,7 @@ import (
 	"latchkey/models"
 )
 
-// Waiting answers requests as long as there is no database to build an App on: with 503, but for what needs none.
+// Waiting answers requests while there is no database to build an App on: with 503, except where none is needed.
 // It implements http.Handler.
 type Waiting struct {
 	site     *web.Site

@@ -21,11 +21,11 @@ import (
 var unrecorded = []string{"serve", "user list", "user activity", "session list", "app list", "app deliveries", "key list",
 	"backup", "vacuum", "copy", "check", "healthcheck", "version"}
 
-// act is what a command does, for the log of the server.
+// act is what a command does, for the server's log.
 type act struct {
 	command  string    // without its arguments
-	identity uuid.UUID // uuid.Nil for none in particular
-	app      string    // "" for none in particular
+	identity uuid.UUID // may be uuid.Nil
+	app      string    // may be ""
 }
 
 type actKey struct{}
@@ -47,21 +47,21 @@ func commandName(command *kong.Context) string {
 	return name
 }
 
-// actOn says whose account the command is about.
+// actOn records whose account the command is about.
 func actOn(ctx context.Context, identity models.Identity) {
 	if a, ok := ctx.Value(actKey{}).(*act); ok {
 		a.identity = identity.ID
 	}
 }
 
-// actOnApp says which app the command is about.
+// actOnApp records which app the command is about.
 func actOnApp(ctx context.Context, name string) {
 	if a, ok := ctx.Value(actKey{}).(*act); ok {
 		a.app = name
 	}
 }
 
-// recordAct leaves what the command has done, and whether that failed, for the server to log.
+// recordAct stores what the command did, and whether that failed, for the server to log.
 func recordAct(ctx context.Context, database *db.DB, failure error) error {
 	a, ok := ctx.Value(actKey{}).(*act)
 	if !ok {
@@ -78,7 +78,7 @@ func recordAct(ctx context.Context, database *db.DB, failure error) error {
 	return err
 }
 
-// uid returns the number of the user who runs the command, by way of sudo or not.
+// uid returns the id of the user who runs the command, even through sudo.
 func uid() string {
 	if _, err := strconv.Atoi(os.Getenv("SUDO_UID")); err == nil {
 		return os.Getenv("SUDO_UID")
@@ -86,7 +86,7 @@ func uid() string {
 	return strconv.Itoa(os.Getuid())
 }
 
-// newStore returns what is stored in a database, for a command. The ends of sessions are left for the server to log.
+// newStore returns a command's store. It leaves the ends of sessions for the server to log.
 func newStore(database *db.DB) *models.Store {
 	store := models.New(database, time.Now)
 	store.OnEnd(func(ctx context.Context, ended models.Ended) {

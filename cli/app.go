@@ -133,7 +133,7 @@ func (cmd *appDeliveriesCmd) list(ctx context.Context, store *models.Store) erro
 	if cmd.State != nil {
 		state = *cmd.State
 	}
-	return printTable("There are none: each app gets one for every session that ends from when it was added.", "ID\tAPP\tSESSION\tENDED BY\tAT\tSTATE\tATTEMPTS\tNEXT\tLAST ANSWER", func(row func(...any)) error {
+	return printTable("There are none: an app gets one for each session that ends after the app was added.", "ID\tAPP\tSESSION\tENDED BY\tAT\tSTATE\tATTEMPTS\tNEXT\tLAST ANSWER", func(row func(...any)) error {
 		deliveries, err := store.Deliveries.Log(ctx, cmd.Name, state, cmd.Limit)
 		for _, d := range deliveries {
 			next := "-"

@@ -34,7 +34,7 @@ type commands struct {
 	App         appCmd         `cmd:"" help:"Apps that are notified when sessions end: add, list, remove, test, deliveries, retry."`
 	Key         keyCmd         `cmd:"" help:"Keys that sign logout notifications: list, rotate."`
 	Backup      backupCmd      `cmd:"" help:"Copy the SQLite database into a new file, while the server keeps running."`
-	Vacuum      vacuumCmd      `cmd:"" help:"Shrink the SQLite database, while the server is stopped: once, for a file of an earlier version."`
+	Vacuum      vacuumCmd      `cmd:"" help:"Shrink the SQLite database while the server is stopped. Needed once, for a file from an earlier version."`
 	Check       checkCmd       `cmd:"" help:"Print what is wrong with settings, database, proxy, cookies and clock, and how to fix it. Changes nothing."`
 	Copy        copyCmd        `cmd:"" help:"Copy everything to another database, such as from SQLite to PostgreSQL. Nobody is signed out by it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with 0 if the server on this machine is ready."`
@@ -91,7 +91,7 @@ func parseSettings(c config.Config) (*config.Settings, error) {
 	return settings, nil
 }
 
-// isServe reports whether the arguments are those of the server, whose errors are for its log.
+// isServe reports whether the arguments start the server, whose errors go to its log.
 func isServe(args []string) bool {
 	return len(args) == 0 || args[0] == "serve" || strings.HasPrefix(args[0], "-")
 }
@@ -113,11 +113,11 @@ func newParser(c *commands) *kong.Kong {
 			"Every setting is a flag and an environment variable."))
 }
 
-// settingsInHelp are the settings that the help of a command shows, by its name; of others, DATABASE_URL alone.
+// settingsInHelp are the settings in a command's help, by its name. Other commands show only DATABASE_URL.
 var settingsInHelp = map[string][]string{"healthcheck": {"listen", "port", "base-path"}, "copy": {}, "version": {}}
 
-// printHelp prints all settings only for the program and the server, although they are flags of every command:
-// those of a command would drown in them.
+// printHelp prints all settings only for the program and the server. They are flags of every command, but a command's
+// own would drown in them.
 func printHelp(options kong.HelpOptions, command *kong.Context) error {
 	selected := command.Selected()
 	if selected == nil || selected.Name == "serve" {
@@ -132,7 +132,7 @@ func printHelp(options kong.HelpOptions, command *kong.Context) error {
 	}
 	err := kong.DefaultHelpPrinter(options, command)
 	if err == nil && len(shown) > 0 {
-		_, err = fmt.Fprintln(command.Stdout, "\nIt takes the settings of the server too: latchkey serve --help")
+		_, err = fmt.Fprintln(command.Stdout, "\nIt also accepts the server's settings: latchkey serve --help")
 	}
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// confirm asks on a terminal whether to do something, and returns an error unless the answer is yes. Elsewhere
-// it doesn't ask: a script means what it says.
+// confirm asks on a terminal whether to do something, and returns an error unless the answer is yes. Scripts aren't
+// asked.
 func confirm(ctx context.Context, question string) error {
 	if !isTerminal(os.Stdin) {
 		return nil

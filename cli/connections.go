@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// maxConnections is in all, not counting event streams. With the header of a request half sent, each takes up
-	// to some 70 KiB.
+	// maxConnections is the total, not counting event streams. A connection with a half-sent header takes up to about
+	// 70 KiB.
 	maxConnections = 4096
-	// maxClientConnections is for one client: enough for many people behind one address, since idle ones are
-	// closed for new ones.
+	// maxClientConnections is per client: enough for many people behind one address, because idle connections are
+	// closed to make room.
 	maxClientConnections = 256
 	// otherDescriptors are for the database, logs, and requests to apps.
 	otherDescriptors = 256
@@ -25,8 +25,8 @@ func shareDescriptors(descriptors int) (connections, streams int) {
 	return connections, free - connections
 }
 
-// connectionLimits exempts trusted proxies from the limit of one client, and this machine, where they may run without
-// being trusted.
+// connectionLimits exempts trusted proxies from the limit per client, and this machine, where untrusted proxies may
+// run.
 func connectionLimits(settings *config.Settings, connections int) connlimit.Limits {
 	return connlimit.Limits{Total: connections, PerClient: maxClientConnections, Exempt: func(addr netip.Addr) bool {
 		return addr.IsLoopback() || settings.Clients.Trusts(addr)

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// limitMemory has the Go runtime keep within the memory of the container or service, unless GOMEMLIMIT says what
-// to keep within. The rest, an eighth, is for what the runtime doesn't manage. How many passwords are hashed at a time
-// follows from it.
+// limitMemory limits the Go runtime to seven eighths of the memory of the container or service, unless GOMEMLIMIT is
+// set. The rest is for what the runtime doesn't manage. The limit also determines how many passwords are hashed at a
+// time.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -52,7 +52,7 @@ func cgroupMemory(root fs.FS) int64 {
 			}
 		}
 	}
-	if lowest >= 1<<50 { // version 1 has a large number for none
+	if lowest >= 1<<50 { // version 1: no limit is a large number
 		return 0
 	}
 	return lowest

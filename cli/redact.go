@@ -9,8 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// hidden replaces what may have a password in it.
-const hidden = "(a URL that may have a password in it)"
+// hidden replaces text that may contain a password.
+const hidden = "(a URL that may contain a password)"
 
 // redacted is an error without the URLs in its text.
 type redacted struct {
@@ -22,8 +22,8 @@ func (r redacted) Error() string { return r.text }
 
 func (r redacted) Unwrap() error { return r.error }
 
-// withoutURLs hides in the text of an error the arguments and settings that may have a password in them: the
-// parser and the settings quote what is wrong.
+// withoutURLs hides arguments and settings that may contain a password in the text of an error: the parser and the
+// settings quote invalid values.
 func withoutURLs(err error, model *kong.Application) error {
 	text := err.Error()
 	for _, secret := range mayBeSecret(model) {

@@ -24,8 +24,8 @@ type serveCmd struct{}
 type service struct {
 	settings *config.Settings
 	options  app.Options
-	socket   net.Listener // of systemd; nil for none
-	listener net.Listener // nil until it listens
+	socket   net.Listener // from systemd; may be nil
+	listener net.Listener // nil until listening
 	server   *server      // nil until requests are answered
 	serving  bool         // there is a database
 	away     *outage.Log
@@ -79,7 +79,7 @@ func (s *service) serve(ctx context.Context, latchkey *app.App) error {
 	}
 	address, err := announce(ctx, s.settings, latchkey, s.listener)
 	if err != nil {
-		s.serving = false // the database may have gone again
+		s.serving = false // the database may be gone again
 		return err
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
@@ -129,8 +129,8 @@ func atSocket(settings *config.Settings, address string) (*config.Settings, erro
 	return moved.Parse()
 }
 
-// announce prints where the pages are and the setup link, if there is one: as sentences on a terminal, else as
-// lines of JSON. It returns the former.
+// announce prints the address and the setup link, if any: as sentences on a terminal, otherwise as lines of JSON. It
+// returns the address.
 func announce(ctx context.Context, settings *config.Settings, latchkey *app.App, listener net.Listener) (string, error) {
 	address := strings.TrimSuffix(settings.BaseURL, "/")
 	if address == "" {

@@ -44,7 +44,7 @@ type server struct {
 	by       atomic.Pointer[answerer]
 	http     *http.Server
 	guard    *connlimit.Guard
-	failed   chan error // receives why it no longer serves
+	failed   chan error // receives the error that ended serving
 
 	stopWatchdog context.CancelFunc
 	running      sync.WaitGroup
@@ -78,7 +78,7 @@ func startServer(ctx context.Context, settings *config.Settings, listener net.Li
 	return s
 }
 
-// answerBy has the requests from now on answered by another answerer.
+// answerBy makes another answerer answer all further requests.
 func (s *server) answerBy(by answerer) { s.by.Store(&by) }
 
 func (s *server) answerer() answerer { return *s.by.Load() }
@@ -86,7 +86,7 @@ func (s *server) answerer() answerer { return *s.by.Load() }
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.answerer().ServeHTTP(w, r) }
 
-// ready tells systemd that requests are answered, and how things are.
+// ready tells systemd that requests are answered, with a status.
 func (s *server) ready(status string) { notifySystemd(s.log, daemon.SdNotifyReady, "STATUS="+status) }
 
 // wait waits until ctx is done, and then stops the server. It returns earlier, with an error, if that fails.
@@ -119,8 +119,8 @@ func (s *server) stop(ctx context.Context) error {
 	return err
 }
 
-// awaitConnections waits up to drainTimeout for clients to close their connections, as answers ask them
-// to by now. Idle connections are closed after that, as HTTP allows at any time.
+// awaitConnections waits up to drainTimeout for clients to close their connections, as responses now ask them to.
+// Idle connections are closed after that, which HTTP allows at any time.
 func awaitConnections(guard *connlimit.Guard) {
 	for deadline := time.Now().Add(drainTimeout); guard.Open() > 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)

@@ -26,7 +26,7 @@ type sessionListCmd struct {
 func (cmd *sessionListCmd) Run(ctx context.Context, settings *config.Settings) error {
 	if cmd.User != "" {
 		return withIdentity(ctx, settings, cmd.User, func(store *models.Store, identity models.Identity) error {
-			return listSessions(ctx, store, identity.Email, identity.Email+" is signed in nowhere.")
+			return listSessions(ctx, store, identity.Email, identity.Email+" isn't signed in anywhere.")
 		})
 	}
 	return withStore(ctx, settings, func(store *models.Store) error { return listSessions(ctx, store, "", "Nobody is signed in.") })

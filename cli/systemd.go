@@ -40,9 +40,9 @@ func notifySystemd(log *slog.Logger, states ...string) {
 	}
 }
 
-// runWatchdog notifies systemd, until ctx is done, as long as the server is alive: its handler answers, whatever state
-// the database is in. A restart would help nobody whose database is away, and cost the answers that say so. systemd
-// restarts a service that has not notified it for WatchdogSec.
+// runWatchdog notifies systemd, until ctx is done, as long as the server's handler answers, with or without a database.
+// A restart wouldn't bring the database back, and would interrupt the 503s. systemd restarts a service that hasn't
+// notified it for WatchdogSec.
 func runWatchdog(ctx context.Context, log *slog.Logger, alive func(context.Context) error) {
 	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -57,7 +57,7 @@ func runWatchdog(ctx context.Context, log *slog.Logger, alive func(context.Conte
 		if err := alive(ctx); err == nil {
 			notifySystemd(log, daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			log.Error("not alive: systemd's watchdog is not notified", slog.Any("error", err))
+			log.Error("handler does not answer; systemd's watchdog not notified", slog.Any("error", err))
 		}
 		select {
 		case <-tick.C:

@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// printTable prints the rows that fill adds in aligned columns; head has their names, separated by tabs. If
-// there are no rows it says none on standard error, so that what reads the output finds it empty.
+// printTable prints the rows that fill adds in aligned columns; head has their names, separated by tabs. If there are no
+// rows, it prints none on standard error, so that scripts get empty output.
 func printTable(none, head string, fill func(row func(cells ...any)) error) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	rows := 0

@@ -25,7 +25,7 @@ type userCmd struct {
 	Activity userActivityCmd `cmd:"" help:"List somebody's recent sign-ins, failures and sign-outs, newest first."`
 	Group    userGroupCmd    `cmd:"" help:"Groups, for ACCESS: add, remove."`
 	Name     userNameCmd     `cmd:"" help:"Set or remove somebody's name."`
-	Address  userAddressCmd  `cmd:"" help:"Set somebody's email address, which apps may trust. They stay signed in."`
+	Address  userAddressCmd  `cmd:"" help:"Set somebody's email address, which is passed on to apps. They stay signed in."`
 	Username userUsernameCmd `cmd:"" help:"Set or remove somebody's username."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password, from a prompt or from standard input, and end the person's sessions."`
 }
@@ -142,7 +142,7 @@ func (cmd *userEnableCmd) Run(ctx context.Context, settings *config.Settings) er
 
 type userDeleteCmd struct {
 	Address string `arg:"" help:"Email address."`
-	Yes     bool   `help:"Don't ask. Without a terminal nothing is asked in any case."`
+	Yes     bool   `help:"Don't ask for confirmation. Only a terminal is asked at all."`
 }
 
 // Run deletes an account.
@@ -163,7 +163,7 @@ func (cmd *userDeleteCmd) Run(ctx context.Context, settings *config.Settings) er
 
 type userNameCmd struct {
 	Address string `arg:"" help:"Email address."`
-	Name    string `arg:"" optional:"" help:"New name. Leave it out to remove the present one."`
+	Name    string `arg:"" optional:"" help:"New name. Leave it out to remove the current one."`
 }
 
 // Run sets the name of an account.
@@ -177,16 +177,16 @@ func (cmd *userNameCmd) Run(ctx context.Context, settings *config.Settings) erro
 			return err
 		}
 		if name == "" {
-			fmt.Printf("%s has no name.\n", identity.Email)
+			fmt.Printf("%s has no name now.\n", identity.Email)
 			return nil
 		}
-		fmt.Printf("%s is called %s.\n", identity.Email, name)
+		fmt.Printf("%s is now called %s.\n", identity.Email, name)
 		return nil
 	})
 }
 
 type userAddressCmd struct {
-	Address string `arg:"" help:"Present email address."`
+	Address string `arg:"" help:"Current email address."`
 	New     string `arg:"" help:"New email address."`
 }
 
@@ -203,7 +203,7 @@ func (cmd *userAddressCmd) Run(ctx context.Context, settings *config.Settings) e
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s is %s now.\n", identity.Email, models.NormalizeEmail(cmd.New))
+		fmt.Printf("%s is now %s.\n", identity.Email, models.NormalizeEmail(cmd.New))
 		return nil
 	})
 }

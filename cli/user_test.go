@@ -314,8 +314,8 @@ func TestNameAndAddressOfAnAccount(t *testing.T) {
 	s := m.Start()
 	ada := s.SignIn("ada@example.com")
 
-	require.Equal(t, "ada@example.com is called Ada Lovelace.\n", m.Do("", "user", "name", "Ada@example.com", "Ada Lovelace"))
-	require.Equal(t, "ada@example.com is countess@example.com now.\n", m.Do("", "user", "address", "ada@example.com", "Countess@Example.com"))
+	require.Equal(t, "ada@example.com is now called Ada Lovelace.\n", m.Do("", "user", "name", "Ada@example.com", "Ada Lovelace"))
+	require.Equal(t, "ada@example.com is now countess@example.com.\n", m.Do("", "user", "address", "ada@example.com", "Countess@Example.com"))
 
 	require.Equal(t, http.StatusOK, s.Whoami(ada), "she stays signed in")
 	s.SignIn("countess@example.com")
@@ -326,8 +326,8 @@ func TestNameAndAddressOfAnAccount(t *testing.T) {
 	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "COUNTESS@example.com"), "countess@example.com already has an account")
 	require.Contains(t, m.Refuse("", "user", "address", "bob@example.com", "countess"), "isn't an email address")
 	require.Contains(t, m.Refuse("", "user", "name", "bob@example.com", "Bob\x1b[2J"), "can't be shown")
-	require.Equal(t, "bob@example.com is bob@example.com now.\n", m.Do("", "user", "address", "bob@example.com", "bob@example.com"), "as set by the operator")
-	require.Equal(t, "countess@example.com has no name.\n", m.Do("", "user", "name", "countess@example.com"))
+	require.Equal(t, "bob@example.com is now bob@example.com.\n", m.Do("", "user", "address", "bob@example.com", "bob@example.com"), "as set by the operator")
+	require.Equal(t, "countess@example.com has no name now.\n", m.Do("", "user", "name", "countess@example.com"))
 }
 
 // What reads the output finds it empty; a person reads what to do.

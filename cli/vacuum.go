@@ -17,16 +17,16 @@ type vacuumCmd struct{}
 func (vacuumCmd) Run(ctx context.Context, settings *config.Settings) error {
 	path, ok := db.SQLitePath(settings.DatabaseURL)
 	if !ok {
-		return errors.New("PostgreSQL shrinks its tables itself (autovacuum): there is nothing to do")
+		return errors.New("nothing to do: PostgreSQL reclaims space itself (autovacuum)")
 	}
 	before, after, err := db.Vacuum(ctx, path)
 	if errors.Is(err, db.ErrInUse) {
-		return fmt.Errorf("%w: stop Latchkey first, since nobody could sign in meanwhile", err)
+		return fmt.Errorf("%w: stop Latchkey first, because nobody could sign in meanwhile", err)
 	}
 	if err != nil {
 		return err
 	}
 	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) } // #nosec G115 -- it is not negative
-	fmt.Printf("%s has %s, was %s. From now on the server keeps it small.\n", path, size(after), size(before))
+	fmt.Printf("%s has shrunk to %s from %s. From now on the server keeps it small.\n", path, size(after), size(before))
 	return nil
 }

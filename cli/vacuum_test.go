@@ -15,7 +15,7 @@ func TestVacuum(t *testing.T) {
 	require.Contains(t, m.Refuse("", "vacuum"), "is in use: stop Latchkey first")
 	s.Stop()
 
-	require.Regexp(t, `latchkey\.db has \d+ KiB, was \d+ KiB\.`, m.Do("", "vacuum"))
+	require.Regexp(t, `latchkey\.db has shrunk to \d+ KiB from \d+ KiB\.`, m.Do("", "vacuum"))
 
 	m.Start().SignIn("ada@example.com")
 	m.Env = append(m.Env, "DATABASE_URL=postgres://127.0.0.1:1/latchkey")

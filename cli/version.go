@@ -14,7 +14,7 @@ func (versionCmd) Run() error {
 	return err
 }
 
-// versionLine says in a line what this binary is.
+// versionLine describes this binary in one line.
 func versionLine() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

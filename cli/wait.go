@@ -16,8 +16,8 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// run serves until ctx is done. While PostgreSQL is away it answers with 503, and serves as soon as it can. It returns
-// an error if a setting is wrong, also if that only shows once PostgreSQL is there.
+// run serves until ctx is done. While PostgreSQL is away it answers 503. It returns an error if a setting is wrong, even
+// if that only turns out once PostgreSQL is there.
 func (s *service) run(ctx context.Context) error {
 	err := s.open(ctx)
 	if !s.mayComeLater(err) {
@@ -41,7 +41,7 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	if stopped := s.server.stop(ctx); ctx.Err() != nil {
-		return stopped // whatever the last try was interrupted in
+		return stopped // whatever the last try was doing
 	}
 	return err
 }
@@ -57,8 +57,7 @@ func (s *service) open(ctx context.Context) error {
 	})
 }
 
-// mayComeLater reports whether open failed because PostgreSQL is away. A SQLite file that can't be used takes
-// somebody to do something about it.
+// mayComeLater reports whether open failed because PostgreSQL is away. An unusable SQLite file needs an operator.
 func (s *service) mayComeLater(err error) bool {
 	_, file := db.SQLitePath(s.settings.DatabaseURL)
 	return !file && !s.serving && db.Unavailable(err)

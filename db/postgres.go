@@ -149,7 +149,7 @@ func explain(config *pgx.ConnConfig, err error) string {
 		case "42501":
 			return fmt.Sprintf("%s: let %s own the database, with ALTER DATABASE %s OWNER TO %[2]s", refusal.Message, config.User, config.Database)
 		case codeTooManyConnections:
-			return "the server takes no more connections: raise max_connections there, or lower pool_max_conns in the URL of each instance"
+			return "the server accepts no more connections: raise max_connections there, or lower pool_max_conns in the URL of each instance"
 		}
 	}
 	var certificate *tls.CertificateVerificationError

@@ -16,10 +16,10 @@ import (
 	"latchkey/models"
 )
 
-// The words that stand in place of groups. They are in capitals, which no group is.
+// Words that take the place of groups. Groups are never in capitals.
 const (
 	signedIn  = "SIGNED-IN" // everybody who is signed in
-	preflight = "PREFLIGHT" // beside those: CORS preflights pass without a session
+	preflight = "PREFLIGHT" // in addition: CORS preflights pass without a session
 	public    = "PUBLIC"    // for paths: everybody, signed in or not
 )
 
@@ -34,7 +34,7 @@ type Rule struct {
 	groups    []string // nil for everybody who is signed in
 	preflight bool
 	public    []pattern
-	complete  bool // not only the paths were given
+	complete  bool // there is an entry for the whole host
 }
 
 // Parse parses entries such as "wiki.example.com=staff,editors wiki.example.com/assets/*=PUBLIC *.lab.example.com=lab".
@@ -51,13 +51,13 @@ func Parse(setting string) (Rules, error) {
 	for i, entry := range entries {
 		if !changed[i].complete {
 			host, _, _ := strings.Cut(entry, "/")
-			return Rules{}, fmt.Errorf("ACCESS has %q, but no entry for the other paths there: add %s=GROUP, or %[2]s=%s for everybody who is signed in", entry, host, signedIn)
+			return Rules{}, fmt.Errorf("ACCESS has %q, but no entry for the rest of that host: add %s=GROUP, or %[2]s=%s for everybody who is signed in", entry, host, signedIn)
 		}
 	}
 	return rules, nil
 }
 
-// add adds an entry, and returns the rule that it has made or changed.
+// add adds an entry, and returns the rule that it created or changed.
 func (r Rules) add(entry string) (*Rule, error) {
 	place, who, ok := strings.Cut(entry, "=")
 	if !ok {
@@ -152,8 +152,8 @@ func (r Rules) Hosts() []string {
 // anybodySignedIn is the rule of hosts without an entry.
 var anybodySignedIn = new(Rule)
 
-// For returns the one rule of a host: that of its own entry, or else of the closest parent domain. own is
-// true if the host has its own.
+// For returns the one rule for a host: its own entry's, or else the closest parent domain's. own is true if the host
+// has its own entry.
 func (r Rules) For(host string) (rule *Rule, own bool) {
 	if rule, ok := r.hosts[host]; ok {
 		return rule, true
@@ -177,8 +177,8 @@ func (r *Rule) Admits(member models.Groups) bool {
 	return r.groups == nil || slices.ContainsFunc(r.groups, func(group string) bool { return slices.Contains(member, group) })
 }
 
-// AdmitsAnybody reports whether a request needs no session: it is for a public path, or a CORS preflight
-// where those pass. header is that of the request, method and uri are "" if unknown.
+// AdmitsAnybody reports whether a request needs no session: it is for a public path, or is a CORS preflight and those
+// pass. header is the request's; method and uri are "" if unknown.
 func (r *Rule) AdmitsAnybody(method, uri string, header http.Header) bool {
 	if r.preflight && method == http.MethodOptions && header.Get("Origin") != "" && header.Get("Access-Control-Request-Method") != "" {
 		return true // https://fetch.spec.whatwg.org/#cors-preflight-request

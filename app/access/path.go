@@ -11,8 +11,7 @@ import (
 // pattern is a path: the same, or with a "*" at the end everything below it.
 type pattern string
 
-// parsePattern accepts only what plainPath does, and nothing that has to be percent-encoded, so that there is
-// one way to write it.
+// parsePattern accepts only what plainPath does, without percent-encoding, so that there is one way to write it.
 func parsePattern(text string) (pattern, error) {
 	path := strings.TrimSuffix(text, "/*")
 	if path != text {
@@ -32,7 +31,7 @@ func (p pattern) matches(path string) bool {
 	return path == string(p)
 }
 
-// plainPath returns the path of a request's target, and whether it can only be read in one way. Proxies and
+// plainPath returns the path of a request's target, and whether there is only one way to read it. Proxies and
 // apps differ in how they decode, clean and split paths: some take "/assets/..;/admin", "/assets/%2e%2e/admin" or
 // "/assets/..\\admin" for "/admin". None of those is plain.
 func plainPath(target string) (path string, plain bool) {

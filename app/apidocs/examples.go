@@ -59,7 +59,7 @@ func (d *apiDocument) examples(origin, method, path string, o apiOperation) ([]v
 	}, nil
 }
 
-// answerType returns the media type of a success, "" for none.
+// answerType returns the media type of a successful response, or "".
 func (d *apiDocument) answerType(o apiOperation) (string, error) {
 	for _, response := range o.Responses {
 		if !strings.HasPrefix(response.name, "2") {
@@ -79,7 +79,7 @@ func (d *apiDocument) answerType(o apiOperation) (string, error) {
 	return "", nil
 }
 
-// usesCookies reports whether a browser's cookies matter: that of the session, or that of a flow.
+// usesCookies reports whether a browser's cookies matter: the session's or a flow's.
 func (d *apiDocument) usesCookies(path string, o apiOperation) bool {
 	byCookie := slices.ContainsFunc(o.Security, func(s ordered[any]) bool {
 		return slices.ContainsFunc(s, func(m member[any]) bool { return m.name == "cookie" })

@@ -122,8 +122,8 @@ func (f *Files) fillIn(script []byte, origin string) []byte {
 	return script
 }
 
-// addForApps registers the session.js for the pages of apps. It has the origin in it: what a page says is
-// the script's URL depends on its <base> element.
+// addForApps registers session.js for the pages of apps. It contains the origin, because a page's <base> element can
+// change what the script takes for its own URL.
 func (f *Files) addForApps(script []byte, origin string) error {
 	body := f.fillIn(script, origin)
 	file, err := NewFile(contentTypes[".js"], body)

@@ -11,14 +11,14 @@ import (
 // iconColour is the colour of static/icon.svg.
 const iconColour = "#1f5fbf"
 
-// recolour replaces the colours of the icon, which is the key on a tile.
+// recolour replaces the colours of the icon, a key on a tile.
 func recolour(icon []byte, accent string) []byte {
 	ground := parseColour(accent)
 	icon = bytes.ReplaceAll(icon, []byte(iconColour), []byte(ground.hex()))
 	return bytes.ReplaceAll(icon, []byte(`stroke="#fff"`), []byte(`stroke="`+on(ground).hex()+`"`))
 }
 
-// on returns white or black, whichever can be seen better on a colour.
+// on returns white or black, whichever has more contrast with a colour.
 func on(ground colour) colour {
 	if contrast(ground, black) > contrast(ground, white) {
 		return black

@@ -15,7 +15,7 @@ import (
 // securityTextLifetime is how far ahead security.txt expires: RFC 9116 §2.5.5 recommends less than a year.
 const securityTextLifetime = 180 * 24 * time.Hour
 
-// daily is the Cache-Control of what is at a fixed URL and seldom changes.
+// daily is the Cache-Control of files at fixed URLs that seldom change.
 const daily = "public, max-age=86400"
 
 // Robots answers GET /robots.txt: there is nothing here for search engines.
@@ -24,7 +24,7 @@ func (h *Handler) Robots(c *gin.Context) {
 	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte("User-agent: *\nDisallow: /\n"))
 }
 
-// Favicon answers GET /favicon.ico, for programs that look for an icon where it has always been.
+// Favicon answers GET /favicon.ico, for programs that don't read the icon's URL from the page.
 func (h *Handler) Favicon(c *gin.Context) { h.sendIcon(c, h.files.page.Icon) }
 
 // TouchIcon answers GET /apple-touch-icon.png.
@@ -36,8 +36,8 @@ func (h *Handler) sendIcon(c *gin.Context, url string) {
 	h.files.files[url[strings.LastIndex(url, "/")+1:]].Send(c)
 }
 
-// SecurityText answers GET /.well-known/security.txt: whom to tell of a vulnerability (RFC 9116). There is none
-// without a contact that a program can understand.
+// SecurityText answers GET /.well-known/security.txt: where to report a vulnerability (RFC 9116). It answers 404
+// without a contact that programs understand.
 func (h *Handler) SecurityText(c *gin.Context) {
 	contact := h.Contact.URL
 	if contact == "" || strings.HasPrefix(contact, "http:") { // §2.5.3

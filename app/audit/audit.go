@@ -1,5 +1,5 @@
-// Package audit writes a line to the log for each security event. A line names people and sessions by their
-// ids only: never by an address or a name, and it has no token or anything else that a visitor has typed.
+// Package audit logs a line for each security event. Lines identify people and sessions only by id: they never contain
+// an address, a name, a token or anything else that a visitor typed.
 package audit
 
 import (
@@ -20,7 +20,7 @@ import (
 // Message is the message of every line.
 const Message = "security event"
 
-// Event is what has happened. The names are documented in docs/events.md: programs rely on them.
+// Event is what happened. The names are documented in docs/events.md: programs rely on them.
 type Event string
 
 // The events.
@@ -34,17 +34,17 @@ const (
 	OperatorAct     Event = "operator_act" // a command
 )
 
-// Outcome is how it ended.
+// Outcome is the result of an event.
 type Outcome string
 
 // The outcomes.
 const (
 	OK        Outcome = "ok"
 	Wrong     Outcome = "wrong"     // password, or unknown address or username
-	Throttled Outcome = "throttled" // not looked at
-	Disabled  Outcome = "disabled"  // the right password of a disabled account
+	Throttled Outcome = "throttled" // not checked
+	Disabled  Outcome = "disabled"  // correct password of a disabled account
 	Taken     Outcome = "taken"     // the address or username has an account
-	Refused   Outcome = "refused"   // a setup link that is over
+	Refused   Outcome = "refused"   // a setup link that is no longer valid
 	Failed    Outcome = "failed"    // a command
 )
 
@@ -60,13 +60,13 @@ type Entry struct {
 	Event    Event         `json:"event"`
 	Outcome  Outcome       `json:"outcome"`
 	Client   string        `json:"client,omitempty"`  // IP address
-	Network  string        `json:"network,omitempty"` // what throttling takes for one
+	Network  string        `json:"network,omitempty"` // what throttling counts as one network
 	Identity uuid.UUID     `json:"identity,omitzero"` // of the person concerned; none for an unknown address
 	Session  uuid.UUID     `json:"session,omitzero"`
-	Reason   models.Reason `json:"reason,omitempty"`  // why the session has ended
-	By       string        `json:"by,omitempty"`      // who has ended it
+	Reason   models.Reason `json:"reason,omitempty"`  // why the session ended
+	By       string        `json:"by,omitempty"`      // who ended it
 	Command  string        `json:"command,omitempty"` // without its arguments
-	UID      string        `json:"uid,omitempty"`     // whose command, as the operating system numbers its users
+	UID      string        `json:"uid,omitempty"`     // numeric user id of whoever ran the command
 	App      string        `json:"app,omitempty"`     // the app concerned
 	Request  string        `json:"request,omitempty"`
 	At       time.Time     `json:"at,omitzero"` // if the line is written later
@@ -77,7 +77,7 @@ type Origin struct{ Client, Request string }
 
 type originKey struct{}
 
-// WithOrigin returns a context with the origin of all that happens in it.
+// WithOrigin returns a context with the origin of the events in it.
 func WithOrigin(ctx context.Context, origin Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, origin)
 }
@@ -161,8 +161,8 @@ func Store(ctx context.Context, events models.SecurityEvents, entries ...Entry) 
 	return events.Add(ctx, stored)
 }
 
-// Relay logs the events that commands have stored. Of several servers, one logs each. One whose log drops them
-// leaves them for the others: see Prune.
+// Relay logs the events that commands have stored. Each is logged by only one of several servers. A server whose log
+// drops them leaves them for the others: see Prune.
 func (l Log) Relay(ctx context.Context, events models.SecurityEvents) error {
 	if !l.enabled(ctx) {
 		return nil

@@ -49,11 +49,11 @@ func New(settings *config.Settings, store *models.Store, writes *background.Queu
 // Observe sets the metrics that count sign-ins. Call it before the Service is used.
 func (s *Service) Observe(m *metrics.Metrics) { s.metrics = m }
 
-// Draw sets the function that returns a secret number for an address, always the same: by it, addresses without an account
-// get a share of the costs of those that have one. Call it before the Service is used.
+// Draw sets the function that returns a fixed, secret number for an address. It decides which costs an address without
+// an account gets. Call it before the Service is used.
 func (s *Service) Draw(draw func(address string) uint64) { s.draw = draw }
 
-// LearnCosts reads what the stored hashes cost, for the addresses without an account.
+// LearnCosts reads the costs of the stored hashes, for addresses without an account.
 func (s *Service) LearnCosts(ctx context.Context) error {
 	counts, err := s.store.Credentials.PasswordCosts(ctx)
 	if err == nil {
@@ -160,7 +160,7 @@ type Options struct {
 	Token    bool        // for a client that keeps its token itself
 	Remember bool        // the cookie outlives the browser session
 	Replaces []uuid.UUID // the browser's previous sessions, which end
-	// Confirms is a session that goes on, with a new token, if it is the same person's; nil for none.
+	// Confirms is a session that continues with a new token if it is the same person's; may be nil.
 	Confirms *models.Session
 }
 

@@ -26,7 +26,7 @@ func (d Device) knows(credential models.Credential, now time.Time) bool {
 	return credential.ID != uuid.Nil && d.Credential == credential.ID && d.Version == credential.Version && now.Before(d.Until)
 }
 
-// device returns the one of the browser's Devices that knows a credential, and whether there is one.
+// device returns the browser's Device for a credential, and whether there is one.
 func (c Client) device(credential models.Credential, now time.Time) (Device, bool) {
 	i := slices.IndexFunc(c.Devices, func(d Device) bool { return d.knows(credential, now) })
 	if i < 0 {

@@ -10,15 +10,15 @@ import (
 	"latchkey/models"
 )
 
-// record writes a security event about a person and a session; uuid.Nil for none. What the client isn't to blame
-// for, such as a busy server, is no security event.
+// record writes a security event about a person and a session, either of which may be uuid.Nil. Errors that aren't the
+// client's fault, such as a busy server, aren't security events.
 func (s *Service) record(ctx context.Context, event audit.Event, person, session uuid.UUID, err error) {
 	if how := outcome(err); how != "" {
 		s.audit.Write(ctx, audit.Entry{Event: event, Outcome: how, Identity: person, Session: session})
 	}
 }
 
-// id returns the id of the session that has been started, uuid.Nil for none.
+// id returns the id of the started session, or uuid.Nil.
 func (s *Started) id() uuid.UUID {
 	if s == nil {
 		return uuid.Nil
@@ -26,7 +26,7 @@ func (s *Started) id() uuid.UUID {
 	return s.Session.ID
 }
 
-// outcome returns "" for an error that is no security event.
+// outcome returns "" for an error that isn't a security event.
 func outcome(err error) audit.Outcome {
 	var throttled *ThrottledError
 	switch {

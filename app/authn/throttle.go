@@ -20,8 +20,8 @@ import (
 //
 // An attacker who keeps failing must not lock a person out of their account. So only failures from the same
 // network make anybody wait, and a browser in which the person has signed in before is only subject to its own
-// limit. Failures from all networks together make the waits longer, for networks that have used up their own free
-// failures: each network that an attacker has is good for few guesses a day at one account.
+// limit. Failures from all networks together lengthen the waits of networks that have used up their own free failures,
+// so that each network gets an attacker only a few guesses a day at one account.
 const (
 	freePerSource  = 5 // one account from one network, or one known browser
 	freePerNetwork = 100
@@ -32,8 +32,8 @@ const (
 	maxSlowWait    = time.Hour
 )
 
-// How many right passwords of one account are accepted: whoever has one must not fill the queue for hashing, or the
-// database with sessions. It is counted by each instance, since it protects its processor.
+// The limit on correct passwords of one account: somebody who has one must not fill the hashing queue, or the database
+// with sessions. Each instance counts for itself, because the limit protects its CPU.
 const (
 	rightInARow = 60
 	rightEvery  = time.Second // beyond rightInARow
@@ -106,17 +106,17 @@ func (s *Service) throttled(ctx context.Context, client Client, email string, cr
 	return stale, nil
 }
 
-const tooManyRight = "This account has been signed in to too often in a short time."
+const tooManyRight = "There have been too many sign-ins to this account."
 
-// rights limits how many right passwords each account gets accepted. A wrong one doesn't count, or strangers
-// could use up somebody's.
+// rights limits how many correct passwords of each account are accepted. Wrong ones don't count, or strangers could
+// use up somebody's limit.
 type rights struct {
 	mu        sync.Mutex
 	byAccount map[uuid.UUID]*rate.Limiter
-	tidyAt    int // how many accounts to have before those are forgotten that are as good as new
+	tidyAt    int // number of accounts at which to forget the idle ones
 }
 
-// wait returns how long an account has to wait before another right password is accepted.
+// wait returns how long an account has to wait before another correct password is accepted.
 func (r *rights) wait(account uuid.UUID, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,7 +131,7 @@ func missing(limiter *rate.Limiter, now time.Time) time.Duration {
 	return max(0, time.Duration((1-limiter.TokensAt(now))*float64(rightEvery)))
 }
 
-// take counts a right password, or returns how long to wait because there were too many.
+// take counts a correct password, or returns how long to wait because there were too many.
 func (r *rights) take(account uuid.UUID, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,8 +150,8 @@ func (r *rights) take(account uuid.UUID, now time.Time) time.Duration {
 	return 0
 }
 
-// withTurn returns the context of a client's hashes for an account. Browsers in which people have signed in before
-// share a half of their own, so that a flood from everywhere doesn't keep them out.
+// withTurn returns the context of a client's hashes for an account. Browsers in which people have signed in before have
+// turns of their own, so that a flood from everywhere doesn't keep them out.
 func (s *Service) withTurn(ctx context.Context, client Client, email string, credential models.Credential) context.Context {
 	kind := "new browser"
 	if _, known := client.device(credential, s.now()); known {

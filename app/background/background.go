@@ -68,14 +68,14 @@ func (q *Queue) do(ctx context.Context, write func(context.Context) error) {
 	}
 }
 
-// Uses is a queue of its own for one kind of write, of which one per key is enough: while it waits or runs, and
-// shortly after it, further ones of the key are dropped.
+// Uses is a separate queue for one kind of write that is needed only once per key: while a key's write waits or runs,
+// and shortly afterwards, further ones are dropped.
 type Uses[Key comparable] struct {
 	*Queue
 
 	mu              sync.Mutex
 	pending         map[Key]struct{}
-	recent, earlier map[Key]struct{} // keys written since turned, and in the period before
+	recent, earlier map[Key]struct{} // keys written since the last turn, and in the period before
 	turned          time.Time
 }
 
@@ -88,8 +88,8 @@ func NewUses[Key comparable](log *slog.Logger) *Uses[Key] {
 	return &Uses[Key]{Queue: NewQueue(log), pending: map[Key]struct{}{}, recent: map[Key]struct{}{}}
 }
 
-// Enqueue adds a write unless one of the key is pending or recent, or the queue is full. now is the time by the
-// caller's clock.
+// Enqueue adds a write unless one with the same key is pending or recent, or the queue is full. now is the caller's
+// time.
 func (u *Uses[Key]) Enqueue(key Key, now time.Time, write func(context.Context) error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -122,7 +122,7 @@ func (u *Uses[Key]) done(key Key) {
 	u.recent[key] = struct{}{}
 }
 
-// turn forgets the keys that are no longer recent. A clock that has been set, either way, makes it forget all.
+// turn forgets keys that are no longer recent. If the clock has been set, forward or back, it forgets all.
 func (u *Uses[Key]) turn(now time.Time) {
 	switch age := now.Sub(u.turned).Abs(); {
 	case age >= 2*recentFor:

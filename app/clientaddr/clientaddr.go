@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// The headers in which a proxy can give the addresses. Only one of them is ever read: a proxy passes the
-// others on as the client has sent them.
+// The headers in which a proxy can send the addresses. Only one of them is ever read: a proxy passes the others on
+// as the client sent them.
 const (
 	XForwardedFor = "X-Forwarded-For" // a list of addresses, to which each proxy appends
 	Forwarded     = "Forwarded"       // the same with parameters: RFC 7239
@@ -41,17 +41,16 @@ func Peer(remoteAddr string) netip.Addr {
 	return plain(peer.Addr())
 }
 
-// plain returns the one form of an address: IPv4 as such, and without the zone, which only this machine knows.
+// plain returns the canonical form of an address: IPv4 as such, and without a zone, which only this machine knows.
 func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// Trusts reports whether an address is that of a proxy.
+// Trusts reports whether an address is a trusted proxy's.
 func (r Resolver) Trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(r.Trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// Client returns the address that a request comes from: the last one that no trusted proxy has, which is the
-// one that the proxies vouch for. Whatever is to the left of it, anybody may have written, so it isn't looked
-// at.
+// Client returns the address that a request comes from: the last one in the list that isn't a trusted proxy's.
+// Anything to the left of it may be forged, so it is ignored.
 //
 // If a proxy gives no address, the result is the proxy's own, with an error that says what it has sent.
 func (r Resolver) Client(remoteAddr string, header http.Header) (string, error) {
@@ -96,7 +95,7 @@ func (r Resolver) last(list string) (rest, entry string) {
 	return list[:max(i, 0)], list[i+1:]
 }
 
-// lastUnquoted returns the index of the last separator outside of a quoted string, or -1. It reads backwards,
+// lastUnquoted returns the index of the last separator outside quoted strings, or -1. It reads backwards,
 // so that a quote that a client leaves open can't swallow what a proxy appends.
 func lastUnquoted(text string, separator byte) int {
 	quoted := false
@@ -201,7 +200,7 @@ func forwardedFor(element string) (node string, err error) {
 		name = strings.ToLower(name)
 		value, ok := unquote(raw)
 		if !ok || !isToken(name) || seen[name] {
-			return "", errors.New("it isn't as RFC 7239 §4 says")
+			return "", errors.New("it doesn't conform to RFC 7239 §4")
 		}
 		seen[name] = true
 		if name == "for" {

@@ -2,8 +2,8 @@ package clientaddr
 
 import "net/netip"
 
-// Network returns what stands for an address: itself, or for IPv6 its /64, which is the smallest
-// prefix that a site gets (RFC 6177).
+// Network returns an address's network: the address itself, or for IPv6 its /64, the smallest prefix that a site gets
+// (RFC 6177).
 func Network(ip string) string { return prefixOf(ip, 64) }
 
 // Site is Network with the /48, the largest prefix that a site gets: an attacker who has one can't start

@@ -73,7 +73,7 @@ type Config struct {
 	OperatorContact string `env:"OPERATOR_CONTACT" placeholder:"CONTACT" help:"How people can reach you, for example if they forget their password: an email address, a URL or a short text. An email address or an https URL is also published in /.well-known/security.txt." group:"Look"`
 }
 
-// defaultDatabaseURL is where the database is unless a setting says so.
+// defaultDatabaseURL is where the database is unless a setting says otherwise.
 const defaultDatabaseURL = "sqlite:latchkey.db"
 
 // RegistrationOpen is the value of REGISTRATION that lets anybody create an account.
@@ -123,7 +123,7 @@ type Settings struct {
 	SecretKeys    []string // of SECRET_KEY or SECRET_KEY_FILE; the first one seals
 }
 
-// basePath allows the characters that neither a URL nor a page nor a script has to escape (RFC 3986 §2.3).
+// basePath allows characters that need no escaping in URLs, pages and scripts (RFC 3986 §2.3).
 var basePath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 // clearSiteData is a list of quoted types, or "*": W3C Clear Site Data §3.1.
@@ -142,7 +142,7 @@ func trimmed(list []string) (entries []string) {
 // Parse returns the settings, or an error that names the first invalid one.
 func (c Config) Parse() (*Settings, error) {
 	c.TrustedProxies, c.AllowedReturnURLs, c.CORSAllowedOrigins = trimmed(c.TrustedProxies), trimmed(c.AllowedReturnURLs), trimmed(c.CORSAllowedOrigins)
-	s := &Settings{Config: c} // with the names of files; what is in them is in s alone
+	s := &Settings{Config: c} // with the names of files; their contents are only in s
 	if err := c.readFiles(); err != nil {
 		return nil, err
 	}

@@ -30,8 +30,8 @@ func (s *Settings) CookieName(name string) string {
 	return name
 }
 
-// OwnCookieName is CookieName for a browser in which another installation has taken that name: of two with
-// the same COOKIE_DOMAIN, or on two ports of one host, both would overwrite the other's.
+// OwnCookieName is CookieName for a browser in which another installation already uses that name. Two installations with
+// the same COOKIE_DOMAIN, or on two ports of one host, would overwrite each other's cookies.
 func (s *Settings) OwnCookieName(name string) string {
 	_, host, _ := strings.Cut(s.Issuer, "://")
 	return s.CookieName(name) + "_" + strings.Map(func(r rune) rune {
@@ -43,7 +43,7 @@ func (s *Settings) OwnCookieName(name string) string {
 }
 
 // IsCookie reports whether a cookie of the request has the given name under any settings, and whether browsers
-// protect it as well as these settings have them do: another host may have set one that is less protected.
+// protect it as well as these settings require: another host may have set one with less protection.
 func (s *Settings) IsCookie(cookie, name string) (is, trusted bool) {
 	rest, host := strings.CutPrefix(cookie, hostPrefix)
 	secure := host

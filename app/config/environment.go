@@ -18,9 +18,9 @@ const (
 // "latchkey": LATCHKEY_SERVICE_HOST, LATCHKEY_PORT_8080_TCP_ADDR, LATCHKEY_PORT=tcp://10.0.0.1:8080.
 var serviceVariable = regexp.MustCompile(`^\w+_(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=|PORT=(tcp|udp|sctp)://)`)
 
-// CheckEnvironment returns an error for the first of the variables, as os.Environ returns them, that looks
-// like a setting and is none: one that begins with LATCHKEY_, or is a setting with _FILE that can't be read
-// from a file. To ignore it could mean to start with another database than the operator wants.
+// CheckEnvironment returns an error for the first variable in environ, as from os.Environ, that looks like a setting but
+// isn't one: it begins with LATCHKEY_, or is a setting with _FILE that can't be read from a file. Ignoring it could mean
+// starting with the wrong database.
 func CheckEnvironment(environ []string) error {
 	names := variables()
 	for _, variable := range slices.Sorted(slices.Values(environ)) {
@@ -38,7 +38,7 @@ func CheckEnvironment(environ []string) error {
 		if near := Nearest(setting, names); near != "" {
 			return fmt.Errorf("%s is not a setting: did you mean %s?", name, near)
 		}
-		return fmt.Errorf("%s is not a setting: remove it, or see 'latchkey --help' for their names", name)
+		return fmt.Errorf("%s is not a setting: remove it; 'latchkey --help' lists the settings", name)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func variables() (names []string) {
 	return names
 }
 
-// secretVariables returns those of the names which may also be in files.
+// secretVariables returns the names of settings that may also be in files.
 func secretVariables(names []string) (secret []string) {
 	for _, name := range names {
 		if slices.Contains(names, name+fileVariable) {
@@ -61,10 +61,10 @@ func secretVariables(names []string) (secret []string) {
 	return secret
 }
 
-// maxDistance is how many letters may be wrong in what was meant.
+// maxDistance is how many letters of a name may be wrong.
 const maxDistance = 2
 
-// Nearest returns the name that is most like what was written, "" if none is.
+// Nearest returns the name most similar to the given one, or "".
 func Nearest(written string, names []string) string {
 	found, least := "", maxDistance+1
 	for _, name := range names {

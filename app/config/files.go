@@ -11,7 +11,7 @@ import (
 // A setting that may be secret has a sibling with the suffix File, which names a file that contains its value:
 // the environment and the arguments of a process are easier to see than a file.
 
-// fileSuffix is the end of the names of those siblings; fileVariable that of their variables.
+// fileSuffix ends the names of these siblings, and fileVariable those of their variables.
 const fileSuffix, fileVariable = "File", "_FILE"
 
 // SecretFile is a file that a setting names for another setting's value.

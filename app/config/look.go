@@ -16,7 +16,7 @@ import (
 	"latchkey/app/returnto"
 )
 
-// Link is a text with where it leads to, "" for nowhere.
+// Link is a text and its URL, which may be "".
 type Link struct{ Text, URL string }
 
 const (

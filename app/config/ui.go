@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// UI is a page of the operator's own UI that stands in for one of Latchkey's; nil for none.
+// UI is a page of the operator's own UI that replaces one of Latchkey's; nil means Latchkey's.
 type UI struct{ page url.URL }
 
 // With returns the page's URL with a parameter in its query.

@@ -1,5 +1,5 @@
-// Package connlimit bounds the connections of an HTTP server, so that nobody can exhaust its memory and file
-// descriptors with connections that ask for nothing.
+// Package connlimit limits the connections of an HTTP server, so that nobody can exhaust its memory and file
+// descriptors with idle ones.
 package connlimit
 
 import (
@@ -17,19 +17,18 @@ type Limits struct {
 	Total int // of all connections
 	// PerClient is for one client: a clientaddr.Network.
 	PerClient int
-	// Exempt reports whether an address has no bound of its own, such as that of a proxy.
+	// Exempt reports whether PerClient doesn't apply to an address, such as a proxy's.
 	Exempt func(netip.Addr) bool
 }
 
-// Guard keeps a server's connections within limits: one more closes the connection that has waited longest for a
-// request, or, if all are busy with one, isn't served itself. It counts no hijacked connections. It is safe for
-// concurrent use.
+// Guard limits a server's connections. A connection beyond the limit closes the one that has waited longest for a
+// request, or is itself closed if all others are busy. Hijacked connections don't count. It is safe for concurrent use.
 type Guard struct {
 	limits Limits
 
 	mu       sync.Mutex
 	conns    map[net.Conn]*list.Element
-	waiting  *list.List // of *entry, by the time of their last request; those that have one in progress are among them
+	waiting  *list.List // of *entry, by the time of their last request; includes busy ones
 	byClient map[string]int
 }
 
@@ -39,7 +38,7 @@ type entry struct {
 	busy   bool   // a request is in progress: its header has arrived
 }
 
-// New returns a Guard. Its Track belongs into http.Server.ConnState.
+// New returns a Guard. Set http.Server.ConnState to its Track.
 func New(limits Limits) *Guard {
 	return &Guard{limits: limits, conns: map[net.Conn]*list.Element{}, waiting: list.New(), byClient: map[string]int{}}
 }
@@ -51,8 +50,8 @@ func (g *Guard) Open() int {
 	return len(g.conns)
 }
 
-// Track follows the state of a connection: http.Server.ConnState. A connection is new or idle until the whole header
-// of a request has arrived.
+// Track follows the state of a connection, as http.Server.ConnState. A connection is new or idle until a request's whole
+// header has arrived.
 func (g *Guard) Track(conn net.Conn, state http.ConnState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -84,8 +83,7 @@ func (g *Guard) add(conn net.Conn) {
 	}
 }
 
-// closeOldest closes the connection that has waited longest among those that match. There is at least the one that
-// has just been added.
+// closeOldest closes the matching connection that has waited longest. At least the one that was just added matches.
 func (g *Guard) closeOldest(matches func(*entry) bool) {
 	for e := g.waiting.Front(); e != nil; e = e.Next() {
 		if candidate := e.Value.(*entry); !candidate.busy && matches(candidate) {

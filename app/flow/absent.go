@@ -9,13 +9,13 @@ import (
 	"latchkey/app/web"
 )
 
-// errAbsent has the status that client libraries don't answer by starting the flow once more.
+// errAbsent has a status that doesn't make client libraries start the flow again.
 var errAbsent = &web.Problem{Code: http.StatusBadRequest, ID: web.FlowDisabled, Title: "This isn’t available here",
 	Visitor: "You can’t do this yourself here. Ask your administrator.",
 	Reason:  "Latchkey has no settings, recovery or verification flows. People change what they can on the account page, and administrators with the command 'latchkey user'."}
 
-// Absent answers requests for a flow of Kratos that doesn't exist here. A browser that is to change its person's
-// settings finds them on the account page.
+// Absent answers requests for Kratos flows that don't exist here. It redirects browsers from the settings flow to the
+// account page.
 func (s *Flows) Absent(c *gin.Context) {
 	if c.FullPath() == s.Path(route.SettingsBrowser) && web.PrefersHTML(c.Request) {
 		web.SeeOther(c, s.Path(route.Account))

@@ -29,14 +29,14 @@ type Flow struct {
 	Nonce    uuid.UUID `json:"n"`           // makes every id unique
 	CSRF     string    `json:"c,omitempty"` // of the browser that started it
 	ReturnTo string    `json:"u,omitempty"`
-	Query    string    `json:"q,omitempty"` // it was started with, return_to aside
+	Query    string    `json:"q,omitempty"` // it was started with, without return_to
 	AAL      string    `json:"l,omitempty"` // requested
 	Setup    string    `json:"s,omitempty"` // the setup token that came with the link
 
 	Values   map[string]string `json:"v,omitempty"` // by node; never a secret
 	Messages map[string][]Text `json:"m,omitempty"` // by node; "" for the whole form
 
-	// Person is the address of who is to confirm who they are, "" without Refresh: see setPerson.
+	// Person is the address of the person who has to confirm who they are, "" without Refresh: see setPerson.
 	Person string `json:"-"`
 
 	id string
@@ -60,7 +60,7 @@ type Kind interface {
 // Routes are the endpoints of a kind.
 type Routes struct {
 	Page, Browser, API, Submit *route.Route
-	UI                         *config.UI // in place of Page; nil for none
+	UI                         *config.UI // instead of Page, unless nil
 }
 
 // Method is one way through the flows of a kind.
@@ -180,7 +180,7 @@ func (s *Flows) ForPage(c *gin.Context, kind Kind) (*Flow, error) {
 	case err == nil && !f.expired(s.Now()):
 		return f, nil
 	case errors.Is(err, web.ErrOtherBrowser):
-		// What was typed is somebody else's. The message about cookies stays.
+		// Somebody else may have typed the values. The message about cookies stays.
 		f = &Flow{Kind: f.Kind, ReturnTo: f.ReturnTo, Messages: map[string][]Text{"": f.Messages[""]}}
 	case err != nil:
 		return nil, err
@@ -210,8 +210,8 @@ func (s *Flows) Submit(kind Kind) gin.HandlerFunc {
 	}
 }
 
-// choose returns the method with a name, nil if there is none. A form may come without one: a password manager
-// doesn't press the button.
+// choose returns the method with a name, or nil. A form may come without a name: password managers don't press the
+// button.
 func choose(methods []Method, name string, asJSON bool) Method {
 	if name == "" && !asJSON && len(methods) == 1 {
 		return methods[0]

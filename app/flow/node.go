@@ -113,18 +113,18 @@ func Missing(node, text string) Text {
 	return Text{ID: idMissing, Text: text, Type: "error", Context: map[string]any{"property": property}}
 }
 
-// InvalidEmail is a message about a malformed address, of which it has only as much as fits into a flow's id.
+// InvalidEmail is a message about a malformed address. It contains only as much of the address as fits in a flow's id.
 func InvalidEmail(value, text string) Text {
 	value = web.Clip(value, maxValue)
 	return Text{ID: idEmail, Text: text, Type: "error", Context: map[string]any{"value": value, "reason": text}}
 }
 
-// noMethod is a message of a form that was submitted with a method that doesn't exist.
+// noMethod is the message for a form that was submitted with an unknown method.
 func noMethod(kind Kind) Text {
-	return Text{ID: idNoMethod[kind.Name()], Text: "That isn’t possible here. Use the button of this form.", Type: "error"}
+	return Text{ID: idNoMethod[kind.Name()], Text: "That isn’t possible here. Use this form’s button.", Type: "error"}
 }
 
-// expired is a message of the flow that takes the place of an expired one.
+// expired is the message of a flow that replaces an expired one.
 func expired(kind Kind, at time.Time) Text {
 	return Text{ID: idExpired[kind.Name()], Text: "This took too long. Try again.", Type: "error",
 		Context: map[string]any{"expired_at": at, "expired_at_unix": at.Unix()}}

@@ -12,18 +12,18 @@ import (
 	"latchkey/app/web"
 )
 
-// asked is the request that a proxy asks about.
+// asked is the original request, as the proxy describes it.
 type asked struct {
 	method, proto, host, uri string // "" if unknown
 	problem                  string // why something is unknown, as a sentence; "" if it just wasn't sent
 }
 
-// complete reports whether everything is known. A proxy that sends it all passes our response on.
+// complete reports whether everything is known. A proxy that sends all of it passes our response on to the browser.
 func (a asked) complete() bool {
 	return a.method != "" && a.proto != "" && a.host != "" && a.uri != ""
 }
 
-// page reports whether the proxy passes a page on to a browser that is about to show it.
+// page reports whether a browser is going to show the response as a page.
 func (a asked) page(r *http.Request) bool {
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	return a.complete() && web.PrefersHTML(r) && (mode == "" || mode == "navigate") && r.Header.Get("X-Requested-With") == ""
@@ -31,9 +31,9 @@ func (a asked) page(r *http.Request) bool {
 
 // asked reads what a trusted proxy says; anybody else is ignored.
 //
-// There are three ways to say it. A proxy that uses one passes on what clients send in the headers of the
-// others, and clients must not be able to add to what it says, let alone to replace it: if it is said in
-// several ways, they must agree in everything.
+// There are three ways to describe the request. A proxy that uses one may pass on what clients send in the headers of
+// the others, and clients must not be able to add to its description, let alone replace it. So if several ways are
+// used, they must agree in everything.
 func (h *Handler) asked(r *http.Request, rest bool) asked {
 	if !h.FromTrustedProxy(r) {
 		return asked{}
@@ -51,14 +51,14 @@ func (h *Handler) asked(r *http.Request, rest bool) asked {
 			a.method = r.Method
 		}
 		if a.method != r.Method {
-			a.problem = fmt.Sprintf("The proxy asks with %s about a request that it says is %s: have it send the request's own method as X-Forwarded-Method.", r.Method, a.method)
+			a.problem = fmt.Sprintf("The proxy asks with %s, but sends %s as the request's method: have it send the request's own method as X-Forwarded-Method.", r.Method, a.method)
 			a.method = ""
 		}
 	}
 	return a
 }
 
-// and combines what is said in two ways. X-Forwarded-Proto goes with any of them.
+// and combines two descriptions. X-Forwarded-Proto goes with any of them.
 func (a asked) and(b asked, way, other string) asked {
 	a.proto, b.proto = cmp.Or(a.proto, b.proto), cmp.Or(b.proto, a.proto)
 	switch {
@@ -69,7 +69,7 @@ func (a asked) and(b asked, way, other string) asked {
 	case a == b || a.silent() && a.proto == b.proto:
 		return b
 	}
-	return asked{problem: fmt.Sprintf("The proxy says in two ways what it asks about, %s and %s, and they don't agree: have it remove the one that it doesn't set itself.", way, other)}
+	return asked{problem: fmt.Sprintf("The proxy describes the request in two ways, %s and %s, and they don't agree: have it remove the headers that it doesn't set itself.", way, other)}
 }
 
 // silent reports whether nothing is known but the scheme.
@@ -131,12 +131,12 @@ func inXOriginal(header http.Header) (a asked) {
 func (h *Handler) inPath(r *http.Request) (a asked) {
 	uri, ok := strings.CutPrefix(r.RequestURI, h.Path(route.Verify))
 	if !ok || !isURI(uri) {
-		return asked{problem: fmt.Sprintf("The path that the proxy appends to %s can't be read: have it append the path as it is.", h.Path(route.Verify))}
+		return asked{problem: fmt.Sprintf("The path that the proxy appends to %s can't be read: have it append the path unchanged.", h.Path(route.Verify))}
 	}
 	a.read(r.Header, part{"X-Forwarded-Proto", &a.proto, isProto})
 	a.method, a.uri = r.Method, uri
 	if !isHost(r.Host) {
-		a.problem = "The proxy sends an invalid Host: have it send that of the request."
+		a.problem = "The proxy sends an invalid Host: have it send the request's."
 		return a
 	}
 	a.host = r.Host

@@ -95,8 +95,8 @@ var (
 	noValue         = []string{""}
 )
 
-// setIdentityHeaders tells the app who is signed in; session is nil if that is nobody. All headers are always
-// set, even if empty: in place of a missing one, a proxy might pass on what the client sent.
+// setIdentityHeaders tells the app who is signed in; session is nil if nobody is. All headers are always set, even if
+// empty: instead of a missing one, a proxy might pass on the client's.
 func (h *Handler) setIdentityHeaders(header http.Header, session *models.Session) {
 	if session == nil {
 		for _, name := range identityHeaders {
@@ -114,9 +114,8 @@ func (h *Handler) setIdentityHeaders(header http.Header, session *models.Session
 	header["Remote-Groups"] = values[4:5:5]
 }
 
-// remoteUser returns the name by which apps know a person. Nobody can choose another's: usernames and trusted
-// addresses are unique, usernames have no @, and ids are longer than any username that looks like one could
-// be given.
+// remoteUser returns the name by which apps know a person. Nobody can choose somebody else's: usernames and trusted
+// addresses are unique, and usernames contain no @ and can't look like an id.
 func (h *Handler) remoteUser(identity *models.Identity, email, id string) string {
 	switch h.RemoteUser {
 	case config.RemoteUsername:
@@ -192,7 +191,7 @@ func (h *Handler) wayBack(c *gin.Context, request asked) string {
 	return h.StillAllowed(c, root+"/")
 }
 
-// refuse responds to somebody whom ACCESS doesn't let use the app.
+// refuse responds to a request that ACCESS doesn't allow.
 func (h *Handler) refuse(c *gin.Context, session *models.Session, request asked) {
 	host := access.HostName(request.host)
 	if !request.page(c.Request) {

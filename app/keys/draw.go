@@ -6,8 +6,8 @@ import (
 	"hash"
 )
 
-// Draw returns a number that is always the same for a text, on all instances, until the logout key is rotated.
-// Without the key, nobody can tell which.
+// Draw returns a number for a text: the same on all instances until the logout key is rotated, and unpredictable
+// without the key.
 func (r *Ring) Draw(text string) uint64 {
 	key := &r.current.Load().logout[0]
 	mac := key.macs.Get().(hash.Hash)

@@ -40,9 +40,9 @@ func (h *Handler) Routes() flow.Routes {
 
 var (
 	errSignInFirst = web.Problem{Code: http.StatusUnauthorized, ID: "session_aal1_required"}.
-			Telling("A second sign-in step was asked for, but you aren't signed in. Sign in first.")
+			Telling("A second sign-in step was requested, but you aren't signed in. Sign in first.")
 	errNoFactor = web.Problem{Code: http.StatusBadRequest}.
-			Telling("A second sign-in step was asked for, but your account has none. You are signed in already.")
+			Telling("A second sign-in step was requested, but your account has none. You are already signed in.")
 )
 
 // Check implements flow.Kind: anybody may sign in, but nobody has a second factor.

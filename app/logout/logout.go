@@ -107,18 +107,18 @@ func (h *Handler) Do(c *gin.Context) {
 	tokens := query["token"]
 	switch {
 	case len(tokens) != 1 || tokens[0] == "":
-		h.offerLogout(c, active, errIncomplete.Because("The logout URL must have exactly one token. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		h.offerLogout(c, active, errIncomplete.Because("The logout URL must have exactly one token. Get a new one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	case len(active) == 0:
 		h.alreadySignedOut(c, returnTo)
 		return
 	case !slices.ContainsFunc(mine, func(session models.Session) bool { return h.CheckLogoutToken(session.ID, tokens[0]) }):
-		h.offerLogout(c, active, errForeignToken.Because("This logout URL belongs to another session. Get a fresh one from %s.", h.Path(route.CreateLogoutURL)))
+		h.offerLogout(c, active, errForeignToken.Because("This logout URL belongs to another session. Get a new one from %s.", h.Path(route.CreateLogoutURL)))
 		return
 	}
 
-	// A receipt can end a person's other sessions, so it takes being signed in: a token that has been replaced is only
-	// good for its own session. Nor is there one for several people, since it might not be theirs.
+	// A receipt can end a person's other sessions, so there is one only for somebody who is signed in: a replaced token
+	// can only end its own session. With several people, the receipt might be somebody else's.
 	withReceipt := h.leadsToReceipt(returnTo) && signedIn && len(mine) == len(active)
 	others := slices.DeleteFunc(web.IDs(active), func(id uuid.UUID) bool { return id == mine[0].ID })
 	receipt, err := h.store.Sessions.SignOut(c.Request.Context(), &mine[0], others, withReceipt)
@@ -230,8 +230,8 @@ func (h *Handler) show(c *gin.Context, status int, active []models.Session, retu
 	}))
 }
 
-// mine returns those of the sessions whose person is signed in, the present one first. If nobody is, it returns all of
-// them. Another host on the domain may have set the cookies of the others, and knows their logout URLs.
+// mine returns the sessions of the person who is signed in, the current one first, or all sessions if nobody is.
+// Another host on the domain may have set the cookies of the others, and know their logout URLs.
 func (h *Handler) mine(c *gin.Context, active []models.Session) (mine []models.Session, signedIn bool) {
 	held, err := h.Active(c)
 	if err != nil {
@@ -246,7 +246,7 @@ func (h *Handler) mine(c *gin.Context, active []models.Session) (mine []models.S
 	return mine, true
 }
 
-// person returns the name of the person whose sessions these are, "" if they are of several people.
+// person returns the name of the person whose sessions these are, or "" if they belong to several people.
 func person(of []models.Session) string {
 	for i := range of {
 		if of[i].IdentityID != of[0].IdentityID {

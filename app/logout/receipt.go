@@ -52,8 +52,8 @@ func (h *Handler) showSignedOut(c *gin.Context, status int, problem string) {
 // maxReceipts is how many cookies are tried.
 const maxReceipts = 8
 
-// receipt returns the browser's receipt and its token. It returns models.ErrNotFound if there is none that is valid, or
-// several of different people.
+// receipt returns the browser's receipt and its token. It returns models.ErrNotFound if there is no valid one, or if
+// there are several of different people.
 func (h *Handler) receipt(c *gin.Context) (newest models.Receipt, token string, err error) {
 	tokens := h.Cookies(c, web.ReceiptCookie)
 	for _, candidate := range tokens[:min(len(tokens), maxReceipts)] {

@@ -10,20 +10,20 @@ import (
 // dummyRest completes the costs of a hash, which end in a dollar sign, so that decode can check them.
 const dummyRest = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// Dummies chooses what to compare a password with if there is no account. After the settings have changed, the
-// hashes of accounts differ in their costs, and so in the time that a sign-in takes, until their people have
-// signed in. So must the dummies, in the same shares: or a time that only accounts take would tell that there is one. The
-// zero value has dummies of today's costs only. It is safe for concurrent use.
+// Dummies chooses what to compare a password with if there is no account. After the settings have changed, hashes differ
+// in cost, and so in the time that a sign-in takes, until their owners have signed in. The dummies have the same costs
+// in the same proportions; otherwise, the time would reveal that there is an account. The zero value has dummies with
+// today's costs only. It is safe for concurrent use.
 type Dummies struct{ shares atomic.Pointer[[]share] }
 
-// share is the part of the accounts whose hashes have the same costs.
+// share is the fraction of accounts whose hashes have the same costs.
 type share struct {
 	params Params
 	upTo   float64 // of all accounts, in the order of the costs
 }
 
-// Update sets how many hashes there are with the given costs: "$argon2id$v=19$m=19456,t=2,p=1$". Those that no hash can have are
-// left out.
+// Update sets how many hashes there are with the given costs: "$argon2id$v=19$m=19456,t=2,p=1$".
+// It ignores costs that no hash can have.
 func (d *Dummies) Update(counts map[string]int) {
 	var shares []share
 	total := 0.0
@@ -35,7 +35,7 @@ func (d *Dummies) Update(counts map[string]int) {
 		shares = append(shares, share{params, float64(n)})
 		total += float64(n)
 	}
-	// In this order, a dummy changes from a low cost to a high one when many have signed in, as an account does.
+	// In this order, dummies move from low costs to high ones as people sign in, like accounts.
 	slices.SortFunc(shares, func(a, b share) int { return compare(a.params, b.params) })
 	sum := 0.0
 	for i := range shares {
@@ -50,7 +50,7 @@ func compare(a, b Params) int {
 	return cmp.Or(cmp.Compare(work(a), work(b)), cmp.Compare(a.MemoryKiB, b.MemoryKiB), cmp.Compare(a.Lanes, b.Lanes))
 }
 
-// of returns the costs for a number that is always the same for an address, and that nobody can tell.
+// of returns the costs for a number, which must be fixed and unpredictable for each address.
 func (d *Dummies) of(number uint64, today Params) Params {
 	shares := d.shares.Load()
 	if shares == nil {

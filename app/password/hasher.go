@@ -79,8 +79,8 @@ func (p Params) below(current Params) bool {
 
 // A Hasher hashes and verifies passwords with Argon2id, no more than GOMAXPROCS at a time, and no more than
 // fit into the memory that the Go runtime may use. Others wait in a queue of limited length and for RetryAfter at
-// most; those that would wait longer are refused at once. Who comes next, and who loses a place when the
-// queue is full, goes by WithTurn. It is safe for concurrent use.
+// most; those that would wait longer are refused at once. WithTurn decides who comes next, and who loses a place when
+// the queue is full. It is safe for concurrent use.
 //
 // Its methods take passwords of any bytes. They return ErrBusy if the queue is too
 // long, and the context's error if it ends before hashing starts. Passwords that differ only

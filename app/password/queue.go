@@ -19,7 +19,7 @@ type queue struct {
 	took    time.Duration // moving average of a hash's duration
 }
 
-// enter waits until a hash that needs so much memory may run. The caller must call leave after hashing.
+// enter waits until a hash that needs this much memory may run. The caller must call leave after hashing.
 func (q *queue) enter(ctx context.Context, kib int64) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -125,8 +125,8 @@ func (q *queue) refuses(ctx context.Context) bool {
 	return (q.running == q.slots || q.waiting.size > 0) && q.busy(path(ctx))
 }
 
-// busy reports whether one that has to wait would do so for too long, or has no place to. If the queue is full, a place is
-// made for those of whom fewer wait.
+// busy reports whether a hash that has to wait would wait too long or finds no place. If the queue is full, groups with
+// fewer waiters still get a place.
 func (q *queue) busy(path []string) bool {
 	if time.Duration(q.waiting.ahead(path)+1)*q.took/time.Duration(q.slots) > RetryAfter {
 		return true

@@ -5,9 +5,8 @@ import (
 	"slices"
 )
 
-// Turn says whose password is hashed. While hashes wait, first the kinds take turns, within a kind its networks,
-// and within a network its accounts: so nobody can fill the queue for others. The zero value is a
-// turn of its own, for operators.
+// Turn says whose password is hashed. Waiting hashes take turns by kind, within a kind by network, and within a network
+// by account, so nobody can fill the queue for others. The zero value is a separate turn, for operators.
 type Turn struct{ Kind, Network, Account string }
 
 type turnKey struct{}
@@ -23,7 +22,7 @@ func path(ctx context.Context) []string {
 	return []string{turn.Kind, turn.Network, turn.Account}
 }
 
-// waiter is a hash that waits.
+// waiter is a waiting hash.
 type waiter struct {
 	path []string
 	kib  int64
@@ -104,8 +103,8 @@ func (t *turns) pop() {
 	}
 }
 
-// victim returns the waiter to turn away for another one of the path, or nil if no group has more waiters than
-// its own would have.
+// victim returns the waiter to turn away for a new one on the path, or nil if no group has more waiters than its own
+// would have.
 func (t *turns) victim(path []string) *waiter {
 	if len(path) == 0 || len(t.groups) == 0 {
 		return nil

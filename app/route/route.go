@@ -36,11 +36,11 @@ type Route struct {
 	// Public needs no session: none is looked up.
 	Public bool
 	// AnyMethod answers every one of Methods like GET, whichever site it comes from. It's for what changes
-	// nothing and is asked about requests of any kind.
+	// nothing and decides about requests of any method.
 	AnyMethod bool
 	// AnyHost accepts any Host header.
 	AnyHost bool
-	// ProxyHost does once BASE_URL is set: proxies and load balancers call it by names of their own.
+	// ProxyHost does so once BASE_URL is set: proxies and load balancers use names of their own.
 	ProxyHost bool
 }
 
@@ -128,7 +128,7 @@ var (
 	LogoutAPI       = add(Route{Method: http.MethodDelete, Path: "/self-service/logout/api", JSON: true, CORS: true})
 )
 
-// The flows of Kratos that don't exist here. Clients get an answer that they understand.
+// Kratos flows that don't exist here. Clients get a response that they understand.
 var (
 	Absent          = absent("settings", "recovery", "verification")
 	SettingsBrowser = Absent[0]

@@ -14,7 +14,7 @@ import (
 // bodyTimeout is the default of Site.BodyTimeout.
 const bodyTimeout = 10 * time.Second
 
-// receiveBody reads the body into memory. An error other than that it is late is left to whoever reads it then.
+// receiveBody reads the body into memory. It reports only lateness; other errors are left to the body's reader.
 func (s *Site) receiveBody(c *gin.Context) error {
 	connection := http.NewResponseController(c.Writer)
 	if err := connection.SetReadDeadline(time.Now().Add(s.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -22,7 +22,7 @@ func (s *Site) receiveBody(c *gin.Context) error {
 	}
 	body, err := io.ReadAll(c.Request.Body)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.Header("Connection", "close") // the rest of it may still come
+		c.Header("Connection", "close") // the rest may still arrive
 		return errSlowBody
 	}
 	_ = connection.SetReadDeadline(time.Time{}) // if it fails, so will whatever comes next

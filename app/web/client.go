@@ -56,7 +56,7 @@ func (s *Site) devices(c *gin.Context) (devices []authn.Device) {
 // devicePurpose is what the cookie is sealed for.
 const devicePurpose = "device"
 
-// Hold sets the cookies of a session that has just got its token.
+// Hold sets the cookies for a session's new token.
 func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
 	if err := s.SetSession(c, started.Session); err != nil {
 		return err
@@ -72,12 +72,12 @@ func (s *Site) Hold(c *gin.Context, started *authn.Started) error {
 	return nil
 }
 
-// SendsToken reports whether a request counts for an API client's session in flows. Authorization doesn't: it may be
-// meant for a proxy, and the session then be that of a browser's cookie.
+// SendsToken reports whether a request uses an API client's session in flows. Authorization doesn't count: it may be
+// meant for a proxy in front of a browser's request.
 func SendsToken(r *http.Request) bool { return r.Header.Get("X-Session-Token") != "" }
 
-// OfFlow returns the session, active or not, that a flow is about, nil for none: an API client's by SendsToken alone, and
-// a browser's by its cookies, whatever other token a script of it or a proxy sends.
+// OfFlow returns the session, active or not, of the client that submits a flow, or nil. An API client's is the one in
+// X-Session-Token. A browser's is the one in its cookies, whatever token its script or a proxy sends.
 func (s *Site) OfFlow(c *gin.Context, api bool) (*models.Session, error) {
 	if api && !SendsToken(c.Request) {
 		return nil, nil
@@ -115,14 +115,14 @@ func (s *Site) SignInOptions(c *gin.Context, api, remember, refresh bool) (authn
 	return options, err
 }
 
-// continueWith is what a client has to do after a success.
+// continueWith is what a client does next after a success.
 type continueWith struct {
 	Action            string `json:"action"`
 	RedirectBrowserTo string `json:"redirect_browser_to,omitempty"`
 	SessionToken      string `json:"ory_session_token,omitempty"`
 }
 
-// SetToken is an answer's continue_with for an API client that has registered.
+// SetToken is the continue_with for an API client that has registered.
 func SetToken(token string) []any {
 	return []any{continueWith{Action: "set_ory_session_token", SessionToken: token}}
 }

@@ -14,7 +14,7 @@ import (
 	"latchkey/app/config"
 )
 
-// The names of the cookies besides that of the session, without their prefix.
+// The names of the cookies other than the session's, without their prefix.
 const (
 	FlowCookie    = "latchkey_flow"    // binds flows to the browser that started them
 	DeviceCookie  = "latchkey_device"  // a browser in which somebody has signed in before
@@ -25,17 +25,16 @@ const (
 	// maxCookies is how many cookies of one kind are looked at. The browsers' limit for all cookies of a domain
 	// isn't much higher.
 	maxCookies = 64
-	// maxDeletions is how many cookies one answer deletes: proxies limit the size of its header.
+	// maxDeletions is how many cookies a response deletes: proxies limit the size of its headers.
 	maxDeletions = 20
 )
 
 // sentCookie is a cookie of a request.
 type sentCookie struct{ name, value string }
 
-// sent returns the cookies of a kind that a browser sent. There may be several of one name, since domain and path
-// tell them apart too: other settings may have set them, another installation on the same host or below the same
-// domain, or a host next to this one. With trusted it leaves out those that browsers protect less than the settings
-// have them do.
+// sent returns the cookies of a kind that a browser sent. There may be several of one name with different domains and
+// paths, set under other settings, by another installation on this host or domain, or by a neighbouring host. With
+// trusted, it leaves out cookies that browsers protect less than the settings require.
 func (s *Site) sent(r *http.Request, kind string, trusted bool) iter.Seq[sentCookie] {
 	return func(yield func(sentCookie) bool) {
 		n := 0
@@ -87,8 +86,7 @@ func (s *Site) DeleteCookie(c *gin.Context, kind string) {
 	}
 }
 
-// DeletePlanted deletes the cookies of sessions that the browser sent and Latchkey can't have set: those with a
-// path.
+// DeletePlanted deletes session cookies that the browser sent but Latchkey can't have set: those with a path.
 func (s *Site) DeletePlanted(c *gin.Context) {
 	sent := slices.Collect(s.sent(c.Request, config.SessionCookie, false))
 	for _, cookie := range s.deletions(c, sent, "", nil) {
@@ -98,11 +96,11 @@ func (s *Site) DeletePlanted(c *gin.Context) {
 	}
 }
 
-// deletions returns what deletes the given cookies, except for the one with the name keep and the attributes of
-// NewCookie. A browser doesn't say which domain and path a cookie has. If it sent one by a name that the settings
-// give, they are those of the settings; of several, or by another name, every one that it can have is deleted.
-// foreign, which may be nil, reports whether a value is another installation's: with it, only a cookie with the
-// attributes of the settings is deleted.
+// deletions returns the cookies that delete the given ones, except for the one with the name keep and the attributes of
+// NewCookie. A browser doesn't say which domain and path a cookie has. If it sent one cookie with the name that the
+// settings give, it has the attributes of the settings; otherwise every possible combination is deleted. foreign, which
+// may be nil, reports whether a value is another installation's: then only a cookie with the attributes of the settings
+// is deleted.
 func (s *Site) deletions(c *gin.Context, sent []sentCookie, keep string, foreign func(value string) bool) []*http.Cookie {
 	var likely, unlikely []*http.Cookie
 	domains, paths := s.cookieDomains(c), cookiePaths(c.Request.URL.Path)
@@ -182,8 +180,8 @@ func cookiePaths(path string) []string {
 	return paths
 }
 
-// AcceptCookieHeader takes the header X-Session-Cookie for the session's cookie, for servers that pass it on without
-// its name.
+// AcceptCookieHeader treats the header X-Session-Cookie as the session cookie, for servers that pass it on without its
+// name.
 func (s *Site) AcceptCookieHeader(c *gin.Context) {
 	value := c.GetHeader("X-Session-Cookie")
 	if value == "" {

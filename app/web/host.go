@@ -14,10 +14,9 @@ import (
 	"latchkey/app/route"
 )
 
-// RequireKnownHost refuses unknown host names. While BASE_URL is unset, the sender of a request must not control the
-// URLs that are built from it. Once it is set, a page of another site whose name leads here must not be able to talk to
-// Latchkey (DNS rebinding), and a person at another address than BASE_URL's is told which to open: there, browsers keep
-// no cookie of this one.
+// RequireKnownHost refuses unknown host names. While BASE_URL is unset, clients must not control the URLs that are
+// built from the host. Once it is set, this prevents DNS rebinding, and tells people at other addresses which one to
+// open: browsers wouldn't keep BASE_URL's cookies there.
 func (s *Site) RequireKnownHost(c *gin.Context) {
 	r := s.route(c)
 	if r != nil && r.AnyHost { // the error page needs it
@@ -45,8 +44,8 @@ func (s *Site) RequireKnownHost(c *gin.Context) {
 	}
 }
 
-// OtherOrigin returns the problem that pages have at the address that a request was sent to; nil for none, or while
-// BASE_URL is unset.
+// OtherOrigin returns the problem with serving pages at the address that a request was sent to. It returns nil if there
+// is none, or while BASE_URL is unset.
 func (s *Site) OtherOrigin(r *http.Request) *Problem {
 	if s.BaseOrigin == "" {
 		return nil
@@ -58,30 +57,30 @@ func (s *Site) OtherOrigin(r *http.Request) *Problem {
 		if !s.isPlainHTTP(r) {
 			return nil
 		}
-		return s.errOtherOrigin("This page was opened by http, but BASE_URL is %s. If it was opened there, have the proxy send X-Forwarded-Proto: https.", s.BaseOrigin)
+		return s.errOtherOrigin("This page was opened over http, but BASE_URL is %s. If the browser used https, have the proxy send X-Forwarded-Proto: https.", s.BaseOrigin)
 	case isLocal && isForwarded(r): // whichever the browser's host is
 		return nil
 	}
-	return s.errOtherOrigin("Latchkey is at %s, and not to be reached as %q. If the request was sent there, have the proxy pass on the Host header.", s.BaseOrigin, host)
+	return s.errOtherOrigin("Latchkey is at %s, not at %q. If the request was sent to the former, have the proxy pass on the Host header.", s.BaseOrigin, host)
 }
 
 // errOtherOrigin is the problem of a request that should have gone to BASE_URL.
 func (s *Site) errOtherOrigin(reason string, args ...any) *Problem {
 	p := Problem{Code: http.StatusMisdirectedRequest, Title: "This site has another address", OtherOrigin: true}.Telling(reason, args...)
-	p.Visitor = "You can sign in at " + s.BaseOrigin + " only. If you see this although you opened that address, tell your administrator."
+	p.Visitor = "You can sign in at " + s.BaseOrigin + " only. If that is the address you opened, tell your administrator."
 	return p
 }
 
-// Misplaced returns a problem if a form without what its page has set may have been submitted by http, although
-// the site has https: a browser sends no Sec-Fetch headers then, and keeps no secure cookies. Else it returns nil.
+// Misplaced returns a problem if a form without its page's cookie may have been submitted over http, although the site
+// has https: browsers then send no Sec-Fetch headers and keep no secure cookies. Otherwise it returns nil.
 func (s *Site) Misplaced(r *http.Request) *Problem {
 	if !s.HTTPS || r.Header.Get("Sec-Fetch-Site") != "" || !PrefersHTML(r) {
 		return nil
 	}
-	return s.errOtherOrigin("This form came without its cookie, and seemingly by http: it must be opened at BASE_URL, %s. Have the proxy redirect http to https.", s.BaseOrigin)
+	return s.errOtherOrigin("This form came without its cookie, apparently over http: open it at BASE_URL, %s. Have the proxy redirect http to https.", s.BaseOrigin)
 }
 
-// atBase returns the URL at BASE_URL of the page that a request is for: its home if the request changes something.
+// atBase returns the URL at BASE_URL of the requested page, or the account page's if the request isn't a GET.
 func (s *Site) atBase(r *http.Request) string {
 	if path := r.URL.EscapedPath(); r.Method == http.MethodGet && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
 		return s.BaseOrigin + (&url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).RequestURI()
@@ -129,8 +128,8 @@ func splitHost(host string) (name, port string) {
 // internalSuffixes are domains that nobody can register: RFC 6762, RFC 8375, and ICANN's resolution of 29 July 2024.
 var internalSuffixes = []string{".local", ".home.arpa", ".internal"}
 
-// isInternalName reports whether a host has a name that only leads somewhere within a network, such as that of a
-// container: apps may ask there who is signed in.
+// isInternalName reports whether a host name only resolves within a network, such as a container's: apps may call
+// whoami there.
 func isInternalName(host string) bool {
 	name, _ := splitHost(host)
 	name = strings.ToLower(name)
@@ -143,8 +142,7 @@ func isInternalName(host string) bool {
 		slices.ContainsFunc(internalSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) }))
 }
 
-// isForwarded reports whether a request shows signs of a proxy. If it sends its own Host, nothing is known of the
-// browser's.
+// isForwarded reports whether a request shows signs of a proxy that replaces Host, so that the browser's is unknown.
 func isForwarded(r *http.Request) bool {
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Real-Ip", "Forwarded", "Via"} {
 		if r.Header.Get(name) != "" {
@@ -154,8 +152,8 @@ func isForwarded(r *http.Request) bool {
 	return false
 }
 
-// isPlainHTTP reports whether a browser has come by http to a site that has https: browsers send Sec-Fetch headers by
-// https alone, so a proxy that says http in front of them only sees what another one has decrypted.
+// isPlainHTTP reports whether a browser used http on a site that has https. Browsers send Sec-Fetch headers only over
+// https: with these, a proxy that says http is behind another one that terminates TLS.
 func (s *Site) isPlainHTTP(r *http.Request) bool {
 	return s.HTTPS && r.TLS == nil && r.Header.Get("Sec-Fetch-Site") == "" &&
 		strings.EqualFold(lastOf(r.Header.Get("X-Forwarded-Proto")), "http") && s.FromTrustedProxy(r)

@@ -174,7 +174,7 @@ func headerBytes(r *http.Request) int {
 	return n
 }
 
-// WithTimeout cancels a request's context after its route's timeout, which begins when its body has arrived.
+// WithTimeout cancels a request's context after its route's timeout, which starts when the body has arrived.
 func (s *Site) WithTimeout(c *gin.Context) {
 	limit := route.DefaultTimeout
 	if r := s.route(c); r != nil && r.Timeout != 0 {

@@ -15,14 +15,14 @@ import (
 	"latchkey/models"
 )
 
-// presented is what a browser presents of sessions, including what doesn't sign it in: tokens that have been
-// replaced, and cookies of names that only other settings give. A sign-in or sign-out ends all of it.
+// presented is everything about sessions that a browser sends, including what doesn't sign it in: replaced tokens, and
+// cookies with names from other settings. A sign-in or sign-out ends all of it.
 type presented struct {
 	cookies []sentCookie
 	byToken map[string]models.Session
 }
 
-// presentedKey is where the gin context keeps it, so that it is looked up once.
+// presentedKey is its key in the gin context, so that it is looked up only once.
 const presentedKey = "latchkey/presented"
 
 func (s *Site) presented(c *gin.Context) (presented, error) {
@@ -50,14 +50,14 @@ func (s *Site) presented(c *gin.Context) (presented, error) {
 	return p, err
 }
 
-// isForeign reports whether a value is the token of another installation, as far as one can tell.
+// isForeign reports whether a value seems to be another installation's token.
 func (p presented) isForeign(value string) bool {
 	_, ours := p.byToken[value]
 	return models.IsToken(value) && !ours
 }
 
-// ToEnd returns the active sessions that the browser presents and may end, newest first. Its cookies may have several,
-// of several people, of which none needs to sign it in.
+// ToEnd returns the active sessions that the browser may end, newest first. Its cookies may have several, of several
+// people, and none of them needs to sign it in.
 func (s *Site) ToEnd(c *gin.Context) ([]models.Session, error) {
 	p, err := s.presented(c)
 	if err != nil {
@@ -81,7 +81,7 @@ func IDs(of []models.Session) []uuid.UUID {
 	return ids
 }
 
-// SetSession sets the cookie of a session that has just got its token, and deletes the browser's others.
+// SetSession sets the cookie for a session's new token, and deletes the browser's other session cookies.
 func (s *Site) SetSession(c *gin.Context, session *models.Session) error {
 	p, err := s.presented(c)
 	if err != nil {
@@ -103,9 +103,9 @@ func (s *Site) sessionCookie(name string, session *models.Session) *http.Cookie 
 	return s.NewCookie(name, session.Token, maxAge)
 }
 
-// GoOn redirects a browser that is signed in already. If that leads to another host, it gets its cookie once
-// more: one that other settings have set may not reach that host, whose proxy would redirect it here for ever. Its other
-// cookies stay, since their sessions do.
+// GoOn redirects a browser that is already signed in. If the target is another host, it sets the cookie again: one from
+// other settings may not reach that host, whose proxy would keep redirecting back here. The browser's other cookies
+// stay, because their sessions do.
 func (s *Site) GoOn(c *gin.Context, session *models.Session, to string) {
 	if returnto.Host(to) != "" {
 		http.SetCookie(c.Writer, s.sessionCookie(s.CookieName(config.SessionCookie), session))
@@ -113,7 +113,7 @@ func (s *Site) GoOn(c *gin.Context, session *models.Session, to string) {
 	SeeOther(c, to)
 }
 
-// ClearSession deletes the browser's cookies of sessions.
+// ClearSession deletes the browser's session cookies.
 func (s *Site) ClearSession(c *gin.Context) error {
 	p, err := s.presented(c)
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *Site) ClearSession(c *gin.Context) error {
 	return saveCookies(c, nil, deletions)
 }
 
-// saveCookies sets cookies in place of those that the answer sets already for sessions.
+// saveCookies sets cookies instead of the session cookies that the response already sets.
 func saveCookies(c *gin.Context, session *models.Session, cookies []*http.Cookie) error {
 	stored := sessions.Default(c)
 	if session != nil {

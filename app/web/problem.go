@@ -25,7 +25,7 @@ type Problem struct {
 	Code    int
 	ID      string // "" if a client has nothing to act on
 	Reason  string // what went wrong and what to do next, for developers and the administrator: JSON only
-	Visitor string // the same for a visitor: pages only; "" for what there is to say of the code
+	Visitor string // the same for a visitor: pages only; "" for the default of the code
 
 	RetryAfter time.Duration
 	Flow       *ReplacedFlow  // in place of an expired one; nil for none
@@ -127,7 +127,7 @@ var (
 	// ErrSeveralPeople is an ErrNoSession.
 	ErrSeveralPeople = &Problem{Code: http.StatusUnauthorized, ID: "session_inactive", Cause: ErrNoSession, Title: "Signed in twice",
 		Visitor: "This browser is signed in to several accounts at once, so none of them is used. Sign in again, or sign out of all of them.",
-		Reason:  "This browser has cookies with active sessions of several people, which one of them or another host on the domain may have set, so none counts. Sign in again, or sign out, which ends them all."}
+		Reason:  "This browser has cookies with active sessions of several people. Another host on the domain may have set one of them, so none is used. Sign in again, or sign out to end them all."}
 	ErrAlreadySignedIn = &Problem{Code: http.StatusBadRequest, ID: "session_already_available", Visitor: "Somebody is already signed in here. Sign out first.",
 		Reason: "Somebody is already signed in. Sign out first, or use refresh=true to sign in again."}
 	ErrRefresh = &Problem{Code: http.StatusForbidden, ID: "session_refresh_required", Refresh: true,
@@ -140,7 +140,7 @@ var (
 		Visitor: "This page was opened in another browser. Open it again here.",
 		Reason:  "This flow was started in another browser. Start a new one here."}
 	ErrReturnTo = &Problem{Code: http.StatusBadRequest, ID: "self_service_flow_return_to_forbidden", Title: "This link doesn’t work",
-		Visitor: "The link that you followed leads on to a page that isn’t allowed here. Go back to the app that it belongs to, or tell your administrator."}
+		Visitor: "The link you followed leads to a page that isn’t allowed here. Go back to the app you came from, or tell your administrator."}
 	ErrTooMany    = &Problem{Code: http.StatusTooManyRequests, ID: "too_many_attempts"}
 	ErrNotFound   = Problem{Code: http.StatusNotFound}.Telling("There is nothing at this address. Check it for typos.")
 	ErrBadRequest = &Problem{Code: http.StatusBadRequest}
@@ -149,7 +149,7 @@ var (
 
 	ErrBusy = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: password.RetryAfter,
 		Visitor: "This site is busy. Try again in a few seconds.", Reason: "The server is busy. Try again in a few seconds."}
-	// ErrUnavailable is that of a database that can't be used.
+	// ErrUnavailable is for a database that can't be used.
 	ErrUnavailable = &Problem{Code: http.StatusServiceUnavailable, RetryAfter: unavailableRetryAfter,
 		Visitor: "This site can’t be used right now. Try again in a few seconds; if that doesn’t help, send your administrator the request id.",
 		Reason:  "The database can't be used right now. Try again in a few seconds; if that doesn't help, send your administrator the request id."}
@@ -162,7 +162,7 @@ var (
 )
 
 // errTimedOut is the cause of a request's context that its route's timeout has canceled.
-var errTimedOut = errors.New("the request has taken too long")
+var errTimedOut = errors.New("the request took too long")
 
 // errorGeneric is the body of every JSON error.
 type errorGeneric struct {
@@ -198,7 +198,7 @@ func (s *Site) Fail(c *gin.Context, err error) {
 	})
 }
 
-// wayOn returns what there is to do after an error.
+// wayOn returns the link to continue with after an error.
 func (s *Site) wayOn(c *gin.Context, p *Problem) views.Link {
 	signIn := views.Link{Text: "Sign in", URL: s.Path(route.Login)}
 	form := s.FormPage(c.Request.URL.Path)

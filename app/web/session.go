@@ -51,8 +51,8 @@ func (s *sessionStore) Get(r *http.Request, name string) (*gorilla.Session, erro
 }
 
 // New finds the session of a request: by X-Session-Token if it is there, else by the cookies, and else by
-// Authorization, which may be the app's own. A failure is a value of the session rather than an error, since
-// gin-contrib/sessions would only log it.
+// Authorization, which may be the app's own. A failure is a value of the session rather than an error, because
+// gin-contrib/sessions would only log an error.
 func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, error) {
 	session := gorilla.NewSession(s, name)
 	if s.headers {
@@ -74,7 +74,7 @@ func (s *sessionStore) New(r *http.Request, name string) (*gorilla.Session, erro
 	return session, nil
 }
 
-// settled reports whether the request's session need not be looked for any further.
+// settled reports whether the search for the request's session is over.
 func (s *sessionStore) settled(session *gorilla.Session) bool {
 	found, _ := session.Values[keySession].(*models.Session)
 	return session.Values[keyFailure] != nil || found != nil && found.Active(s.site.Now())
@@ -94,7 +94,7 @@ func (s *sessionStore) find(r *http.Request, session *gorilla.Session, token str
 	}
 }
 
-// findByCookies finds the session of the cookies, of which there is seldom more than one.
+// findByCookies finds the session of the cookies. There is rarely more than one.
 func (s *sessionStore) findByCookies(r *http.Request, session *gorilla.Session) {
 	first, more := "", []string(nil)
 	for cookie := range s.site.sent(r, config.SessionCookie, true) {
@@ -128,8 +128,8 @@ func (s *sessionStore) findByCookies(r *http.Request, session *gorilla.Session) 
 }
 
 // choose returns which of several sessions is the browser's: the newest active one, or else the newest. If the
-// active ones are of several people, there is no telling which of them it is, and whether another host has set the
-// others' cookies to have this person act in a stranger's name: it returns nil and true.
+// active ones belong to several people, another host may have set a cookie to make this person act in somebody else's
+// account, so it returns nil and true.
 func choose(found []models.Session, now time.Time) (chosen *models.Session, several bool) {
 	for i := range found {
 		session := &found[i]
@@ -147,7 +147,7 @@ func choose(found []models.Session, now time.Time) (chosen *models.Session, seve
 	return chosen, false
 }
 
-// Save sets the cookies that SetSession or ClearSession has left. The last call counts.
+// Save sets the cookies from the last call of SetSession or ClearSession.
 func (s *sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *gorilla.Session) error {
 	w.Header()["Set-Cookie"] = slices.DeleteFunc(w.Header()["Set-Cookie"], func(cookie string) bool {
 		name, _, _ := strings.Cut(cookie, "=")
@@ -161,8 +161,8 @@ func (s *sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *gor
 	return nil
 }
 
-// Held returns the session of the request's token, active or not; nil if there is none, or if the cookies are of
-// several people.
+// Held returns the session of the request's token, active or not. It returns nil if there is none, or if the cookies
+// belong to several people.
 func (s *Site) Held(c *gin.Context) (*models.Session, error) {
 	stored := sessions.Default(c)
 	if failure, ok := stored.Get(keyFailure).(error); ok {
@@ -200,7 +200,7 @@ func (s *Site) Active(c *gin.Context) (*models.Session, error) {
 // SeveralPeople reports whether the browser's cookies have active sessions of several people.
 func (s *Site) SeveralPeople(c *gin.Context) bool { return sessions.Default(c).Get(keySeveral) != nil }
 
-// passiveHeader says that a request is no use of the session: that an app polls, and nobody is there.
+// passiveHeader marks a request that doesn't count as use of the session, such as an app's polling.
 const passiveHeader = "X-Latchkey-Passive"
 
 // SignedInOrPassive is SignedIn for the endpoints that apps poll, where a client can say that a request doesn't
@@ -212,7 +212,7 @@ func (s *Site) SignedInOrPassive(c *gin.Context) (*models.Session, error) {
 	return s.SignedIn(c)
 }
 
-// isSignedIn reports whether the request has an active session, for a page that has to know what to offer.
+// isSignedIn reports whether the request has an active session, for pages that depend on it.
 // It is false where sessions aren't looked up.
 func (s *Site) isSignedIn(c *gin.Context) bool {
 	if _, ok := c.Get(sessions.DefaultKey); !ok {
@@ -225,8 +225,8 @@ func (s *Site) isSignedIn(c *gin.Context) bool {
 // seenEvery is how far last_seen_at may lag behind; less if the session's idle timeout is short.
 const seenEvery = 2 * time.Minute
 
-// markSeen records the session's use in the background, once however many requests see it. If too many writes
-// are waiting, it is left to the next use.
+// markSeen records the session's use in the background, once for simultaneous requests. If too many writes are waiting,
+// it is left to the next use.
 func (s *Site) markSeen(session *models.Session, now time.Time) {
 	idle := time.Duration(session.IdleSeconds) * time.Second
 	if now.Sub(session.LastSeenAt) < min(seenEvery, idle/4) {

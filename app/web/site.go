@@ -60,7 +60,7 @@ func New(settings *config.Settings, store *models.Store, ring *keys.Ring, page v
 	s := &Site{Settings: settings, Base: settings.BasePath, Ring: ring, Log: log, Audit: audit.New(log), Now: now, Traces: traces, BodyTimeout: bodyTimeout,
 		Writes: background.NewQueue(log), Uses: background.NewUses[uuid.UUID](log), sessions: store.Sessions, page: page, routes: map[string]*route.Route{},
 		database: outage.NewError(log, "database unavailable; requests are answered with 503", "database available again"),
-		clients:  outage.NewWarning(log, "a proxy doesn't give the client's address: its clients count as one and are throttled together", "")}
+		clients:  outage.NewWarning(log, "a proxy doesn't send the client's address; all of its clients are throttled as one", "")}
 	for _, r := range slices.Backward(s.Routes()) { // of several methods of a path, the first counts
 		s.routes[s.Path(r)] = r
 	}

@@ -29,7 +29,7 @@ type sealedError struct {
 // purposeError is what a sealedError is sealed for.
 const purposeError = "error"
 
-// stubError is the id of an error that never happened, to try a page with: Kratos has the same.
+// stubError is the id of a made-up error for trying out a page, as in Kratos.
 const stubError = "stub:500"
 
 // errorPage returns where the operator's own page shows a problem, "" if ours does: there is none, the
@@ -47,7 +47,7 @@ func (s *Site) errorPage(c *gin.Context, p *Problem) string {
 	return s.ErrorUI.With("id", s.Seal(purposeError, raw))
 }
 
-// FlowError answers GET /auth/self-service/errors?id=ID with an error that the operator's own page is to show.
+// FlowError answers GET /auth/self-service/errors?id=ID with an error for the operator's own page.
 func (s *Site) FlowError(c *gin.Context) {
 	query, err := s.Query(c)
 	if err != nil {
@@ -56,11 +56,11 @@ func (s *Site) FlowError(c *gin.Context) {
 	}
 	id := query.Get("id")
 	if id == "" {
-		s.Fail(c, ErrBadRequest.Because("The query must contain id, that of an error."))
+		s.Fail(c, ErrBadRequest.Because("The query must contain the id of an error."))
 		return
 	}
 	found := sealedError{At: s.Now().UTC().Truncate(time.Second), Error: errorBody{Code: http.StatusInternalServerError, Request: RequestID(c),
-		Status: http.StatusText(http.StatusInternalServerError), Message: "This is a stub error.", Reason: "It is there to try an error page with."}}
+		Status: http.StatusText(http.StatusInternalServerError), Message: "This is a stub error.", Reason: "Use it to try out an error page."}}
 	if id != stubError {
 		raw, err := s.Open(purposeError, id)
 		if err != nil || json.Unmarshal(raw, &found) != nil {

@@ -71,7 +71,7 @@ func (r *report) checkSettings(settings *config.Settings) {
 		}
 	}
 	if settings.Registration == config.RegistrationOpen {
-		r.warn("REGISTRATION", "it is open: who registers can give any address – apps get no Remote-Email, and the id as Remote-User, of people whose address nobody has verified")
+		r.warn("REGISTRATION", "it is open: people can register with any address – apps don't get the addresses of people who registered themselves: no Remote-Email, and the id in Remote-User")
 	}
 	if len(advice) == 0 {
 		r.ok("cookies", "%s", settings.CookieInWords())

@@ -93,7 +93,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	nothing := func(*kit.Machine) {}
 
 	wrong(nothing, "FAIL settings    BASE_URL is", "--base-url=example.com")
-	wrong(nothing, "warn REGISTRATION it is open: who registers can give any address", "--registration=open")
+	wrong(nothing, "warn REGISTRATION it is open: people can register with any address", "--registration=open")
 	wrong(nothing, "FAIL cookies     ACCESS has wiki.example.com", "--base-url=https://auth.example.com", "--access=wiki.example.com=staff")
 	wrong(func(m *kit.Machine) { require.NoError(t, os.Chmod(m.DatabaseFile(), 0o644)) }, "chmod 600 latchkey.db")
 	wrong(func(m *kit.Machine) { require.NoError(t, os.Chmod(m.Dir, 0o777)) }, "chmod go-w")
@@ -138,7 +138,7 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	require.Contains(t, findings(t, m, listen), "sends no X-Forwarded-For")
 	for _, hidden := range []string{"unknown", "x"} {
 		set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("X-Forwarded-For", hidden) })
-		require.Contains(t, findings(t, m, listen), fmt.Sprintf("FAIL proxy       all people count as one: 127.0.0.1 has sent %q as X-Forwarded-For", hidden))
+		require.Contains(t, findings(t, m, listen), fmt.Sprintf("FAIL proxy       everybody counts as one client: 127.0.0.1 has sent %q as X-Forwarded-For", hidden))
 	}
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("X-Forwarded-For", "198.51.100.7:5678") })
 	require.Contains(t, findings(t, m, listen), "this machine is seen as 198.51.100.7")

@@ -16,14 +16,14 @@ import (
 	"latchkey/app/web"
 )
 
-// leaveSetCookie and leaveCookie are what to do about a proxy that changes cookies.
+// Advice about proxies that change cookies.
 const (
-	leaveSetCookie = "have it pass Set-Cookie on as it is: in nginx without proxy_cookie_domain, proxy_cookie_path and proxy_cookie_flags"
-	leaveCookie    = "have it, and any firewall before it, pass the Cookie header on as it is"
+	leaveSetCookie = "have it pass on Set-Cookie unchanged: in nginx without proxy_cookie_domain, proxy_cookie_path and proxy_cookie_flags"
+	leaveCookie    = "have it, and any firewall before it, pass on the Cookie header unchanged"
 )
 
-// checkCookies starts a sign-in at BASE_URL as a browser does, and checks that its cookie gets to the browser and
-// back as the settings have it.
+// checkCookies starts a sign-in at BASE_URL like a browser, and checks that its cookie reaches the browser and comes
+// back as the settings say.
 func (r *report) checkCookies(ctx context.Context, client *http.Client, settings *config.Settings) {
 	flow, got := r.startSignIn(ctx, client, settings)
 	if got == nil {
@@ -32,7 +32,7 @@ func (r *report) checkCookies(ctx context.Context, client *http.Client, settings
 	if _, again := r.startSignIn(ctx, client, settings); again == nil {
 		return
 	} else if again.Value == got.Value {
-		r.fail("cookies", "two visitors get the same cookie: the proxy answers from a cache – have it cache nothing of Latchkey's against its Cache-Control")
+		r.fail("cookies", "two visitors get the same cookie: the proxy answers from a cache – have it obey Latchkey's Cache-Control")
 		return
 	}
 	failures := r.failures
@@ -40,7 +40,7 @@ func (r *report) checkCookies(ctx context.Context, client *http.Client, settings
 		r.checkCookieSentBack(ctx, client, settings, flow, got)
 	}
 	if r.failures == failures {
-		r.ok("cookies", "they get from %s to the browser and back", settings.BaseOrigin)
+		r.ok("cookies", "they reach the browser from %s, and come back", settings.BaseOrigin)
 	}
 }
 
@@ -54,18 +54,18 @@ func (r *report) startSignIn(ctx context.Context, client *http.Client, settings 
 	}
 	var flow struct{ ID string }
 	if res.status != http.StatusOK || json.Unmarshal(res.body, &flow) != nil || flow.ID == "" {
-		r.fail("cookies", "%s answers %d (%s): nobody can sign in – have the proxy pass it on to Latchkey", start, res.status, res.reason())
+		r.fail("cookies", "%s answers %d (%s): nobody can sign in – have the proxy pass that path to Latchkey", start, res.status, res.reason())
 		return "", nil
 	}
 	cookie = flowCookie(settings, res.cookies)
 	if cookie == nil {
-		r.fail("cookies", "the proxy drops the cookie that %s sets: nobody can sign in – have it pass Set-Cookie on, and answer nothing from a cache", start)
+		r.fail("cookies", "the proxy drops the cookie that %s sets: nobody can sign in – have it pass on Set-Cookie, and not answer from a cache", start)
 	}
 	return flow.ID, cookie
 }
 
-// flowCookie returns the cookie of a sign-in form: the one with the right name, or else one with the name that
-// other settings give.
+// flowCookie returns the cookie of a sign-in form: the one with the right name, or else one with a name from other
+// settings.
 func flowCookie(settings *config.Settings, cookies []*http.Cookie) (found *http.Cookie) {
 	for _, cookie := range cookies {
 		if cookie.Name == settings.CookieName(web.FlowCookie) {
@@ -78,12 +78,12 @@ func flowCookie(settings *config.Settings, cookies []*http.Cookie) (found *http.
 	return found
 }
 
-// checkSetCookie compares a cookie that has come through the proxy with what the server sets: its settings have
-// been compared before. It reports whether browsers send the cookie back.
+// checkSetCookie compares a cookie that came through the proxy with the one that the server, whose settings have already
+// been compared, sets. It reports whether browsers send the cookie back.
 func (r *report) checkSetCookie(settings *config.Settings, got *http.Cookie) bool {
 	changes := cookieChanges(settings.NewCookie(settings.CookieName(web.FlowCookie), got.Value, 0), got)
 	if len(changes) == 0 {
-		return true // whether the settings themselves are any good, Advise has said
+		return true // Advise checks the settings themselves
 	}
 	comesBack, lost := followCookie(settings, got)
 	what := "the proxy changes the cookies on their way to the browser, " + strings.Join(changes, ", ")
@@ -91,10 +91,10 @@ func (r *report) checkSetCookie(settings *config.Settings, got *http.Cookie) boo
 	case !comesBack:
 		r.fail("cookies", "%s: browsers refuse them or don't send them back, and nobody can sign in – %s", what, leaveSetCookie)
 	case len(lost) > 0:
-		r.fail("cookies", "%s: browsers don't send them to each page of %s, and an app there redirects to the sign-in page for ever – %s",
+		r.fail("cookies", "%s: browsers don't send them to every page of %s, and an app there keeps redirecting to the sign-in page – %s",
 			what, strings.Join(lost, ", "), leaveSetCookie)
 	default:
-		r.fail("cookies", "%s: they go elsewhere than the settings say, or are protected differently – %s", what, leaveSetCookie)
+		r.fail("cookies", "%s: their scope or protection isn't what the settings say – %s", what, leaveSetCookie)
 	}
 	return comesBack
 }
@@ -127,8 +127,8 @@ func sameSite(c *http.Cookie) string {
 	return ""
 }
 
-// followCookie has a browser's cookie jar take a cookie from BASE_URL. It reports whether a sign-in gets it back, and
-// to which of the settings' hosts it doesn't go, or not to all paths.
+// followCookie puts a cookie from BASE_URL into a browser's cookie jar. It reports whether a sign-in gets it back, and
+// which of the settings' hosts don't get it on all paths.
 func followCookie(settings *config.Settings, cookie *http.Cookie) (comesBack bool, lost []string) {
 	base, err := url.Parse(settings.BaseOrigin)
 	if err != nil || refusedByPrefix(cookie) {
@@ -149,27 +149,27 @@ func followCookie(settings *config.Settings, cookie *http.Cookie) (comesBack boo
 	return len(jar.Cookies(signIn)) > 0, lost
 }
 
-// refusedByPrefix reports whether browsers refuse a cookie since it isn't what its name promises: RFC 6265bis
-// §5.7. A cookie jar of Go's doesn't know that.
+// refusedByPrefix reports whether browsers refuse a cookie because it isn't what its name promises: RFC 6265bis §5.7.
+// Go's cookie jar doesn't know that.
 func refusedByPrefix(c *http.Cookie) bool {
 	name := strings.ToLower(c.Name)
 	host := strings.HasPrefix(name, "__host-")
 	return (host || strings.HasPrefix(name, "__secure-")) && !c.Secure || host && (c.Domain != "" || c.Path != "/")
 }
 
-// checkCookieSentBack sends a cookie back, and checks that its flow is found: alone, and with another one before or
-// after it, as when another installation or a host next to this one has set one too.
+// checkCookieSentBack sends a cookie back, and checks that its flow is found: alone, and with another cookie before or
+// after it, which another installation or a neighbouring host may have set.
 func (r *report) checkCookieSentBack(ctx context.Context, client *http.Client, settings *config.Settings, flow string, cookie *http.Cookie) {
 	at := settings.BaseOrigin + settings.BasePath.Path(route.LoginFlow) + "?" + url.Values{"id": {flow}}.Encode()
 	ours := cookie.Name + "=" + cookie.Value
 	other := cookie.Name + "=x"
-	if strings.HasPrefix(cookie.Name, "__Host-") { // of which a browser never has two
+	if strings.HasPrefix(cookie.Name, "__Host-") { // a browser never has two of these
 		other = settings.OwnCookieName(web.FlowCookie) + "=x"
 	}
 	for _, sent := range []struct{ cookies, what, who string }{
 		{ours, "the proxy doesn't pass our cookies on", "nobody can sign in"},
-		{ours + "; " + other, "the proxy doesn't pass a cookie on that is before another of its kind", "who has both can't sign in"},
-		{other + "; " + ours, "the proxy doesn't pass a cookie on that is after another of its kind", "who has both can't sign in"},
+		{ours + "; " + other, "the proxy drops a cookie that comes before another of the same name", "people who have both can't sign in"},
+		{other + "; " + ours, "the proxy drops a cookie that comes after another of the same name", "people who have both can't sign in"},
 	} {
 		header := asBrowser(settings.BaseOrigin)
 		header.Set("Cookie", sent.cookies)
@@ -183,7 +183,7 @@ func (r *report) checkCookieSentBack(ctx context.Context, client *http.Client, s
 		case res.is(web.ErrOtherBrowser):
 			r.fail("cookies", "%s: %s – %s", sent.what, sent.who, leaveCookie)
 		default:
-			r.fail("cookies", "a request with the cookies of a sign-in is answered with %d (%s): %s – %s", res.status, res.reason(), sent.who, leaveCookie)
+			r.fail("cookies", "a request with the cookies of a sign-in gets %d (%s): %s – %s", res.status, res.reason(), sent.who, leaveCookie)
 			return
 		}
 		if sent.cookies == ours {

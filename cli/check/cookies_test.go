@@ -57,7 +57,7 @@ func TestCheckFollowsTheCookieToAppsOnOtherHosts(t *testing.T) {
 	}{
 		{replaced("; Domain=example.com", ""), []string{`Domain from "example.com" to "": browsers don't send them to each page of wiki.example.com, and an app there redirects to the sign-in page for ever`}},
 		{replaced("; Path=/", "; Path=/auth"), []string{`Path from "/" to "/auth"`, "to each page of auth.example.com, wiki.example.com, and"}},
-		{replaced("; Domain=example.com", "; Domain=example.org"), []string{"browsers refuse them or don't send them back, and nobody can sign in – have it pass Set-Cookie on as it is"}},
+		{replaced("; Domain=example.com", "; Domain=example.org"), []string{"browsers refuse them or don't send them back, and nobody can sign in – have it pass on Set-Cookie unchanged"}},
 		{replaced("; Domain=example.com", "; Domain=com"), []string{"browsers refuse them"}},
 		{replaced("; Secure", ""), []string{`Secure from "true" to "false": browsers refuse them`}},
 		{replaced("; HttpOnly", ""), []string{`HttpOnly from "true" to "false"`, "protected differently"}},
@@ -89,8 +89,8 @@ func TestCheckFollowsTheCookieToAppsOnOtherHosts(t *testing.T) {
 
 func TestCheckSendsTwoCookiesOfOneName(t *testing.T) {
 	const (
-		notBefore = "FAIL cookies     the proxy doesn't pass a cookie on that is before another of its kind: who has both can't sign in – have it"
-		notAfter  = "FAIL cookies     the proxy doesn't pass a cookie on that is after another of its kind: who has both can't sign in – have it"
+		notBefore = "FAIL cookies     the proxy drops a cookie that comes before another of the same name: people who have both can't sign in – have it"
+		notAfter  = "FAIL cookies     the proxy drops a cookie that comes after another of the same name: people who have both can't sign in – have it"
 	)
 	for host, settings := range map[string][]string{
 		"auth.example.com": {"COOKIE_DOMAIN=example.com"},
@@ -121,7 +121,7 @@ func TestCheckSendsTwoCookiesOfOneName(t *testing.T) {
 			require.Contains(t, found, notAfter)
 			p.setRequest(setForwarded)
 			p.setRefuse(func(r *http.Request) bool { return strings.Contains(r.Header.Get("Cookie"), ";") })
-			require.Contains(t, findings(t, m, listen), "is answered with 406")
+			require.Contains(t, findings(t, m, listen), "gets 406")
 		})
 	}
 }

@@ -81,8 +81,8 @@ func fileSize(size int64) string { return humanize.IBytes(unsigned(size)) }
 
 func unsigned(size int64) uint64 { return uint64(max(size, 0)) } // #nosec G115 -- it is not negative
 
-// ExposedFiles says which files with secrets others can read or replace, and how to prevent it: those of the
-// database, and those that settings name.
+// ExposedFiles says which files with secrets others can read or replace, and how to prevent that: the database's, and
+// those that settings name.
 func ExposedFiles(settings *config.Settings) (problems []string) {
 	add := func(problem string) {
 		if problem != "" {

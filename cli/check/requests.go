@@ -24,8 +24,8 @@ import (
 // renewBefore is when a certificate should have been renewed: ACME clients do so a month before it expires.
 const renewBefore = 14 * 24 * time.Hour
 
-// forgedClients claim an address that nobody has (RFC 5737). If the server believes that a request comes
-// from there, it believes anybody.
+// forgedClients claim an address that nobody has (RFC 5737). If the server believes that a request comes from there, it
+// trusts any client.
 var forgedClients = map[string]string{
 	clientaddr.XForwardedFor: "203.0.113.99", clientaddr.Forwarded: "for=203.0.113.99", clientaddr.XRealIP: "203.0.113.99",
 }
@@ -43,7 +43,7 @@ func (r *report) checkRequests(ctx context.Context, settings *config.Settings, r
 	res, err := get(ctx, client, here+ready, nil)
 	switch {
 	case err != nil:
-		r.warn("server", "nothing answers at %s: what needs a running server was not checked – start it", here)
+		r.warn("server", "nothing answers at %s: the checks that need a running server were skipped – start it", here)
 		if settings.BaseURL == "" {
 			return
 		}
@@ -144,12 +144,12 @@ func (r *report) checkProxy(settings *config.Settings, seen health.Seen) {
 	switch {
 	case seen.Host == host:
 	case seen.OtherOrigin:
-		r.fail("proxy", "it sends Host %q for %s: people are told that this is not the address of BASE_URL, and can't sign in – have it pass the Host header on", seen.Host, host)
+		r.fail("proxy", "it sends Host %q for %s: people can't sign in, because that is not BASE_URL's host – have it pass on the Host header", seen.Host, host)
 	default:
-		r.warn("proxy", "it sends Host %q for %s – have it pass the Host header on", seen.Host, host)
+		r.warn("proxy", "it sends Host %q for %s – have it pass on the Host header", seen.Host, host)
 	}
 	if https && seen.ForwardedProto != "https" {
-		r.warn("proxy", "it sends X-Forwarded-Proto %q for https: who opens a page by http isn't told so – have it send the scheme", seen.ForwardedProto)
+		r.warn("proxy", "it sends X-Forwarded-Proto %q for https: Latchkey can't tell people who open a page over http – have it send the scheme", seen.ForwardedProto)
 	}
 	if r.failures == failures {
 		r.ok("BASE_URL", "%s leads here; this machine is seen as %s", base, seen.Client)
@@ -161,13 +161,13 @@ func (r *report) checkClient(https bool, seen health.Seen) {
 	changed := seen.ForwardedFor != forgedClients[seen.ClientHeader] // something has replaced or dropped what was sent
 	switch {
 	case !seen.Trusted && (https || changed): // Latchkey itself speaks no TLS
-		r.fail("proxy", "requests come from %s, which is not in TRUSTED_PROXIES: all people count as one – set TRUSTED_PROXIES=%[1]s", seen.Peer)
+		r.fail("proxy", "requests come from %s, which is not in TRUSTED_PROXIES: everybody counts as one client – set TRUSTED_PROXIES=%[1]s", seen.Peer)
 	case seen.Trusted && !changed:
-		r.fail("proxy", "%s passes on whatever a client sends as %s – have it set that to the address of the client, or set CLIENT_IP_HEADER to the header that it sets: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
+		r.fail("proxy", "%s passes on the client's own %s – have it overwrite that with the client's address, or set CLIENT_IP_HEADER to the header that it overwrites: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
 	case seen.Trusted && seen.ForwardedFor == "":
-		r.fail("proxy", "%s sends no %s: all people count as one – have it send the address of the client, or set CLIENT_IP_HEADER to the header that it sends: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
+		r.fail("proxy", "%s sends no %s: everybody counts as one client – have it send the client's address, or set CLIENT_IP_HEADER to the header that it sends: docs/behind-a-proxy.md", seen.Peer, seen.ClientHeader)
 	case seen.ClientProblem != "":
-		r.fail("proxy", "all people count as one: %s – have it send the address of the client, or set CLIENT_IP_HEADER to the header that has it: docs/behind-a-proxy.md", seen.ClientProblem)
+		r.fail("proxy", "everybody counts as one client: %s – have it send the client's address, or set CLIENT_IP_HEADER to the header that has it: docs/behind-a-proxy.md", seen.ClientProblem)
 	}
 }
 
