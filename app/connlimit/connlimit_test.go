@@ -22,17 +22,23 @@ type server struct {
 	guard   *connlimit.Guard
 	address string
 	release chan struct{}
+	idle    chan string // addresses of clients whose request is over
 }
 
 func start(t *testing.T, limits connlimit.Limits) *server {
-	s := &server{t: t, guard: connlimit.New(limits), release: make(chan struct{})}
+	s := &server{t: t, guard: connlimit.New(limits), release: make(chan struct{}), idle: make(chan string, 1000)}
 	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			w.(http.Flusher).Flush()
 			<-s.release
 		}
 	}))
-	web.Config.ConnState = s.guard.Track
+	web.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		s.guard.Track(conn, state)
+		if state == http.StateIdle {
+			s.idle <- conn.RemoteAddr().String()
+		}
+	}
 	web.Start()
 	t.Cleanup(web.Close)
 	s.address = web.Listener.Addr().String()
@@ -42,6 +48,7 @@ func start(t *testing.T, limits connlimit.Limits) *server {
 // client is a connection from an address of this machine.
 type client struct {
 	t *testing.T
+	s *server
 	net.Conn
 	in *bufio.Reader
 }
@@ -52,8 +59,7 @@ func (s *server) connect(from string) *client {
 	conn, err := dialer.Dial("tcp", s.address)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = conn.Close() })
-	c := &client{s.t, conn, bufio.NewReader(conn)}
-	return c
+	return &client{s.t, s, conn, bufio.NewReader(conn)}
 }
 
 func (c *client) send(text string) *client {
@@ -63,13 +69,17 @@ func (c *client) send(text string) *client {
 	return c
 }
 
-// ask sends a request and reads the beginning of its answer.
+// ask sends a request and reads the beginning of its answer. Unless it lasts, the connection is idle then: the
+// server says so a little after its answer.
 func (c *client) ask(path string) *client {
 	c.t.Helper()
 	c.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path))
 	res, err := http.ReadResponse(c.in, nil)
 	require.NoError(c.t, err)
 	require.Equal(c.t, http.StatusOK, res.StatusCode)
+	if path != "/slow" {
+		require.Equal(c.t, c.LocalAddr().String(), <-c.s.idle)
+	}
 	return c
 }
 

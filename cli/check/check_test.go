@@ -133,7 +133,7 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 		correct(p)
 		p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
 	})
-	require.Contains(t, findings(t, m, listen), "passes on whatever a client sends as X-Forwarded-For")
+	require.Contains(t, findings(t, m, listen), "passes on the client's own X-Forwarded-For")
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Del("X-Forwarded-For") })
 	require.Contains(t, findings(t, m, listen), "sends no X-Forwarded-For")
 	for _, hidden := range []string{"unknown", "x"} {
@@ -157,12 +157,12 @@ func TestCheckAsksThroughTheProxy(t *testing.T) {
 	set(correct)
 
 	forwarded := start("--trusted-proxies=127.0.0.0/8,::1", "--client-ip-header=Forwarded")
-	require.Contains(t, findings(t, m, forwarded), "sends no Forwarded: all people")
+	require.Contains(t, findings(t, m, forwarded), "sends no Forwarded: everybody")
 	set(func(p *httputil.ProxyRequest) {
 		correct(p)
 		p.Out.Header["Forwarded"] = p.In.Header["Forwarded"]
 	})
-	require.Contains(t, findings(t, m, forwarded), "passes on whatever a client sends as Forwarded")
+	require.Contains(t, findings(t, m, forwarded), "passes on the client's own Forwarded")
 	set(func(p *httputil.ProxyRequest) { correct(p); p.Out.Header.Set("Forwarded", `for="[2001:db8::1]:443"`) })
 	require.Contains(t, findings(t, m, forwarded), "this machine is seen as 2001:db8::1")
 	set(correct)

@@ -11,7 +11,7 @@ import (
 	"latchkey/test/kit"
 )
 
-const healthyCookies = "ok   cookies     they get from"
+const healthyCookies = "ok   cookies     they reach the browser from"
 
 // replaced returns a proxy's fault: it replaces a part of Set-Cookie.
 func replaced(old, by string) func(http.Header) {
@@ -55,13 +55,13 @@ func TestCheckFollowsTheCookieToAppsOnOtherHosts(t *testing.T) {
 		fault func(http.Header)
 		says  []string
 	}{
-		{replaced("; Domain=example.com", ""), []string{`Domain from "example.com" to "": browsers don't send them to each page of wiki.example.com, and an app there redirects to the sign-in page for ever`}},
-		{replaced("; Path=/", "; Path=/auth"), []string{`Path from "/" to "/auth"`, "to each page of auth.example.com, wiki.example.com, and"}},
+		{replaced("; Domain=example.com", ""), []string{`Domain from "example.com" to "": browsers don't send them to every page of wiki.example.com, and an app there keeps redirecting to the sign-in page`}},
+		{replaced("; Path=/", "; Path=/auth"), []string{`Path from "/" to "/auth"`, "to every page of auth.example.com, wiki.example.com, and"}},
 		{replaced("; Domain=example.com", "; Domain=example.org"), []string{"browsers refuse them or don't send them back, and nobody can sign in – have it pass on Set-Cookie unchanged"}},
 		{replaced("; Domain=example.com", "; Domain=com"), []string{"browsers refuse them"}},
 		{replaced("; Secure", ""), []string{`Secure from "true" to "false": browsers refuse them`}},
-		{replaced("; HttpOnly", ""), []string{`HttpOnly from "true" to "false"`, "protected differently"}},
-		{replaced("; SameSite=Lax", "; SameSite=None"), []string{`SameSite from "Lax" to "None"`, "protected differently"}},
+		{replaced("; HttpOnly", ""), []string{`HttpOnly from "true" to "false"`, "their scope or protection"}},
+		{replaced("; SameSite=Lax", "; SameSite=None"), []string{`SameSite from "Lax" to "None"`, "their scope or protection"}},
 		{replaced("__Secure-", ""), []string{`the name from "__Secure-latchkey_flow" to "latchkey_flow"`}},
 		{replaced("__Secure-", "__Host-"), []string{"browsers refuse them"}},
 		{func(h http.Header) { h.Del("Set-Cookie") }, []string{"the proxy drops the cookie that https://auth.example.com"}},
