@@ -132,9 +132,9 @@ func (s Identities) Create(ctx context.Context, in NewIdentity) (Identity, Crede
 	return identity, credential, nil
 }
 
-// checkFree returns ErrTaken or ErrUsernameTaken if another account has an address or username that looks
-// like one of a new or changed account; an empty one isn't looked for. Its lock keeps others from taking them until the commit: no index can,
-// since accounts of earlier versions may look alike.
+// checkFree returns ErrTaken or ErrUsernameTaken if another account has an address or username that looks like that of
+// a new or changed account. An empty one is not checked. Its lock keeps others from taking them until the commit: no
+// unique index can, because accounts of earlier versions may look alike.
 func (s Identities) checkFree(ctx context.Context, tx *db.Tx, identity Identity, address Address) error {
 	if err := tx.Lock(ctx, usernames); err != nil {
 		return err

@@ -11,9 +11,8 @@ import (
 	"latchkey/app/web"
 )
 
-// Refuse answers a flow that did not succeed: with the flow as JSON, or with a redirect to its page,
-// where its messages are shown. err is for what lies outside of the form; nil if the flow's own messages
-// say it.
+// Refuse answers a flow that did not succeed: with the flow as JSON, or with a redirect to its page, where its messages
+// are shown. err is a problem outside of the form; nil if the flow's own messages say what is wrong.
 func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 	asPage := web.PrefersHTML(c.Request) && !f.API
 	if err == nil && !asPage {
@@ -49,8 +48,8 @@ func (s *Flows) Refuse(c *gin.Context, kind Kind, f *Flow, err error) {
 	web.SeeOther(c, s.pageURL(kind, f))
 }
 
-// refuseClient answers a JSON client. The client libraries know how to show a flow with a message, but not what
-// to do with most other answers to a submission.
+// refuseClient answers a JSON client. Client libraries can show a flow with a message, but not most other responses to
+// a submission.
 func (s *Flows) refuseClient(c *gin.Context, kind Kind, f *Flow, p *web.Problem) {
 	switch {
 	case f.id == "":
